@@ -1,0 +1,5 @@
+//! The configuration.
+
+pub mod scalar;
+pub mod secret;
+pub mod target;

@@ -1,0 +1,2 @@
+//! Arguments, environment and exit codes.
+fn main() {}

@@ -1,0 +1,25 @@
+//! Everything that talks to the outside: every byte limit and deadline lives here.
+
+pub mod gzip;
+pub mod https;
+pub mod postgres;
+pub mod stream;
+pub mod tls;
+
+use crate::config::secret::Vault;
+use crate::config::target::Server;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a check gets to talk with.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// Resolves user names and passwords at each connect.
+    pub vault: Arc<Vault>,
+    /// The check's own target.
+    pub target: Arc<Server>,
+    /// The other end of a replication.
+    pub publisher: Option<Arc<Server>>,
+    /// How long a run may take.
+    pub timeout: Duration,
+}
