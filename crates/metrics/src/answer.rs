@@ -181,6 +181,11 @@ impl Column {
         &self.values
     }
 
+    /// All label values of all rows, one behind the other: for size estimates and for one look at all characters.
+    pub(crate) fn arena(&self) -> &str {
+        &self.text
+    }
+
     /// The label values of one row, in the order of the family's labels.
     pub fn labels(&self, row: usize) -> impl Iterator<Item = &str> {
         let width = self.family.labels.len();
@@ -215,7 +220,9 @@ impl Column {
             kept.push_labels(&self.labels(*row).collect::<Vec<_>>());
         }
         kept.values = match &self.values {
-            Values::Numbers(all) => Values::Numbers(order.iter().filter_map(|row| all.get(*row).copied()).collect()),
+            Values::Numbers(all) => {
+                Values::Numbers(order.iter().filter_map(|row| all.get(*row).copied()).collect())
+            }
             Values::Histograms(bounds, all) => Values::Histograms(
                 Arc::clone(bounds),
                 order.iter().filter_map(|row| all.get(*row).cloned()).collect(),

@@ -91,7 +91,7 @@ impl Labels {
     }
 }
 
-/// One family of metrics. The dotted name is the OTLP and DogStatsD name; the Prometheus name is made from it.
+/// One family of metrics. The dotted name is the OTLP and `DogStatsD` name; the Prometheus name is made from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Family {
     /// Dotted name without unit and without `_total`, such as `pg.stat_subscription.last_msg_send_age`.
@@ -104,9 +104,9 @@ pub struct Family {
     pub labels: Labels,
     /// Help text: meaning, and the view, column or API it comes from.
     pub help: Cow<'static, str>,
-    /// Whether OTLP and DogStatsD get it too; `/metrics` always does.
+    /// Whether OTLP and `DogStatsD` get it too; `/metrics` always does.
     pub pushed: bool,
-    /// The name that DogStatsD uses instead of the dotted one; no prefix is put before it.
+    /// The name that `DogStatsD` uses instead of the dotted one; no prefix is put before it.
     pub datadog_name: Option<String>,
 }
 
@@ -120,7 +120,7 @@ impl Family {
         name
     }
 
-    /// The Prometheus name with its unit but without `_total`: what OpenMetrics calls the metric family name
+    /// The Prometheus name with its unit but without `_total`: what `OpenMetrics` calls the metric family name
     /// (an `_info` family loses that suffix there as well).
     pub fn prometheus_stem(&self) -> String {
         let mut name = self.name.replace('.', "_");
@@ -197,7 +197,7 @@ impl<const N: usize> Metric<N> {
         Self::new(Kind::Histogram, name, unit, labels, help)
     }
 
-    /// The same family, kept away from OTLP and DogStatsD.
+    /// The same family, kept away from OTLP and `DogStatsD`.
     #[must_use]
     pub const fn not_pushed(mut self) -> Self {
         self.0.pushed = false;

@@ -1,8 +1,8 @@
 //! Families, samples and their three spellings.
 //!
 //! A check fills an [`Answer`] with samples of [`Family`]s. Answers with their common labels are the [`Part`]s of a
-//! [`Snapshot`]. The snapshot is written as Prometheus or OpenMetrics text ([`exposition`]), as OTLP ([`otlp`]) and
-//! as DogStatsD lines ([`dogstatsd`]). One table, three spellings: names and units are derived from the family alone.
+//! [`Snapshot`]. The snapshot is written as Prometheus or `OpenMetrics` text ([`exposition`]), as OTLP ([`otlp`]) and
+//! as `DogStatsD` lines ([`dogstatsd`]). One table, three spellings: names and units are derived from the family alone.
 //! Bytes out, no sockets.
 
 pub mod answer;
@@ -10,6 +10,8 @@ pub mod delta;
 pub mod dogstatsd;
 pub mod exposition;
 pub mod family;
+mod group;
+mod number;
 pub mod otlp;
 pub mod snapshot;
 
