@@ -1,0 +1,34 @@
+# `make` alone lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test bench fmt audit
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+setup: ## Install what the demo and the tests need (apt packages; the rest goes below target/ and .venv)
+	@scripts/setup.sh test
+
+build: ## Build target/debug/datapulse
+	@scripts/setup.sh build
+	cargo build --locked
+
+demo: ## Start PostgreSQL pairs, Prometheus, Alertmanager, load and datapulse; Ctrl-C stops it all
+	@scripts/setup.sh demo
+	cargo build --locked
+	@exec $(TARGET)/debug/datapulse demo
+
+test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
+	@scripts/test.sh
+
+bench: ## Measure; takes an optimised build
+	@scripts/setup.sh bench
+	cargo bench --locked --workspace
+
+fmt: ## Format the code
+	cargo fmt --all
+
+audit: ## Look for known weaknesses in the dependencies (reads their public database)
+	@scripts/setup.sh test
+	target/tools/bin/cargo-deny check
