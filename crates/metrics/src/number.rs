@@ -4,7 +4,10 @@
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Go's `%g` leaves plain digits here; bucket bounds in `OpenMetrics` follow it.
-const CANONICAL_EXPONENT_FROM: f64 = 1e6;
+const GO_EXPONENT_FROM: f64 = 1e6;
+
+/// Python leaves plain digits here; Datadog's agent checks are written in it.
+const PYTHON_EXPONENT_FROM: f64 = 1e16;
 
 /// Appends a sample value as Prometheus reads it: `3`, `0.25`, `1e+22`, `NaN`, `+Inf`, `-Inf`.
 pub(crate) fn push(out: &mut Vec<u8>, value: f64) {
@@ -31,23 +34,26 @@ pub(crate) fn push_count(out: &mut Vec<u8>, count: u64) {
 /// A bucket bound in `OpenMetrics`' canonical form: `1.0`, `0.25`, `1e+06`
 /// (<https://prometheus.io/docs/specs/om/open_metrics_spec/#considerations-canonical-numbers>).
 pub(crate) fn canonical(bound: f64) -> String {
-    let plain = with_point(bound);
-    if bound.abs() < CANONICAL_EXPONENT_FROM || !bound.is_finite() || plain.contains('e') {
-        return plain;
-    }
-    let scientific = format!("{bound:e}");
-    match scientific.split_once('e') {
-        Some((mantissa, exponent)) => format!("{mantissa}e+{exponent:0>2}"),
-        None => scientific,
-    }
+    float(bound, GO_EXPONENT_FROM)
 }
 
 /// A float that shows that it is one, as Python's `str(float)` does: `1.0`, `0.25`, `1000000.0`, `1e+16`.
 pub(crate) fn with_point(value: f64) -> String {
-    if value.is_finite() {
-        zmij::Buffer::new().format_finite(value).to_owned()
-    } else {
-        non_finite(value).to_owned()
+    float(value, PYTHON_EXPONENT_FROM)
+}
+
+/// Both languages write an exponent below 0.0001, with a sign and at least two digits.
+fn float(value: f64, exponent_from: f64) -> String {
+    if !value.is_finite() {
+        return non_finite(value).to_owned();
+    }
+    let scientific = format!("{value:e}");
+    match scientific.split_once('e') {
+        Some((mantissa, power)) if value != 0.0 && !(1e-4..exponent_from).contains(&value.abs()) => {
+            let (sign, digits) = power.strip_prefix('-').map_or(('+', power), |digits| ('-', digits));
+            format!("{mantissa}e{sign}{digits:0>2}")
+        }
+        _ => format!("{value:?}"),
     }
 }
 
@@ -78,7 +84,8 @@ mod tests {
             (-0.0, "-0"),
             (-17.0, "-17"),
             (0.1, "0.1"),
-            (0.000_012, "1.2e-05"),
+            (0.000_012, "0.000012"),
+            (0.000_001_2, "1.2e-6"),
             (9_007_199_254_740_992.0, "9007199254740992"),
             (1e22, "1e+22"),
             (f64::MAX, "1.7976931348623157e+308"),
@@ -114,12 +121,28 @@ mod tests {
     }
 
     #[test]
+    fn bounds_are_pythons_floats_in_datadog() {
+        let table = [
+            (0.0, "0.0"),
+            (1e-5, "1e-05"),
+            (0.1, "0.1"),
+            (3600.0, "3600.0"),
+            (1e6, "1000000.0"),
+            (1e16, "1e+16"),
+        ];
+        for (bound, expected) in table {
+            assert_eq!(with_point(bound), expected);
+        }
+    }
+
+    #[test]
     fn every_spelling_reads_back_as_the_same_float() {
         for bits in (0..200_000_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
             let value = f64::from_bits(bits);
             if value.is_finite() {
                 assert_eq!(text(value).parse::<f64>().unwrap().to_bits(), bits);
                 assert_eq!(canonical(value).parse::<f64>().unwrap().to_bits(), bits);
+                assert_eq!(with_point(value).parse::<f64>().unwrap().to_bits(), bits);
             }
         }
     }
