@@ -518,7 +518,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..20 {
             let alias = format!("*a{}", n - 1);
-            text += &format!("a{n}: &a{n} [{}]\n", [alias.as_str(); 10].join(", "));
+            let line = format!("a{n}: &a{n} [{}]\n", [alias.as_str(); 10].join(", "));
+            text.push_str(&line);
         }
         let mut faults = Faults::default();
         assert!(parse("f", &text, &mut faults).is_none());
