@@ -1,0 +1,161 @@
+//! Which path answers what. Nothing of a request is ever repeated in an answer.
+
+use super::deadline::{Pieces, Pulse};
+use super::metrics::Wish;
+use super::web_config::Settings;
+use super::{Inner, Query, Reload};
+use crate::net::gzip;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use metrics::exposition;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::time::{Instant, timeout};
+
+/// A request to this server has nothing to say in its body; what is sent anyway is read up to here.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// A page shorter than this is not worth compressing.
+const SHORT: usize = 1024;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+impl Inner {
+    /// The answer to a request; its body ends the request in `pulse`.
+    pub(super) async fn answer(&self, request: Request<Incoming>, pulse: Arc<Pulse>) -> Response<Pieces> {
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
+        let settings = self.web.current().await;
+        let reply = self.guarded(request, &settings).await;
+        let until = Instant::now() + self.limits.response;
+        let mut response = Response::new(Pieces::new(reply.body.clone(), until, pulse));
+        *response.status_mut() = reply.status;
+        let headers = response.headers_mut();
+        *headers = reply.headers;
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        for (name, value) in &settings.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        response
+    }
+
+    async fn guarded(&self, request: Request<Incoming>, settings: &Settings) -> Reply {
+        let users = &settings.users;
+        if !users.is_empty() && !self.gate.admits(users, request.headers().get(AUTHORIZATION)).await {
+            self.counters.unauthorized.fetch_add(1, Ordering::Relaxed);
+            return Reply::text(StatusCode::UNAUTHORIZED, "Unauthorized\n")
+                .with(WWW_AUTHENTICATE, "Basic realm=\"datapulse\", charset=\"UTF-8\"");
+        }
+        self.route(request).await
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Reply {
+        let path = request.uri().path();
+        if path == "/-/reload" {
+            return self.reload(request).await;
+        }
+        let page = self.site.pages.iter().find(|page| page.path == path);
+        let known =
+            page.is_some() || path == self.site.telemetry_path || matches!(path, "/-/healthy" | "/-/ready");
+        if !known {
+            return Reply::text(StatusCode::NOT_FOUND, "404 page not found\n");
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET or HEAD requests allowed\n")
+                .with(ALLOW, "GET, HEAD");
+        }
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        if path == self.site.telemetry_path {
+            return self.metrics(Wish::of(request.headers(), &query)).await;
+        }
+        match (page, path) {
+            (Some(page), _) => {
+                let gzip = super::negotiate::gzip(request.headers());
+                Reply::page(page.content_type, (page.body)(&query), gzip)
+                    .with(CONTENT_SECURITY_POLICY, page.policy)
+            }
+            (None, "/-/ready") if !(self.site.ready)() => {
+                Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n")
+            }
+            (None, "/-/ready") => Reply::text(StatusCode::OK, "datapulse is Ready.\n"),
+            (None, _) => Reply::text(StatusCode::OK, "datapulse is Healthy.\n"),
+        }
+    }
+
+    async fn metrics(&self, wish: Wish) -> Reply {
+        let (dialect, gzip) = (wish.dialect, wish.gzip);
+        let Some(body) = self.bodies.body(&self.site.snapshots, wish).await else {
+            return Reply::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "could not make the metrics; see the log\n",
+            );
+        };
+        let mut reply = Reply::new(StatusCode::OK, exposition::content_type(dialect), body);
+        reply = reply.with(VARY, "Accept, Accept-Encoding");
+        if gzip { reply.with(CONTENT_ENCODING, "gzip") } else { reply }
+    }
+
+    async fn reload(&self, request: Request<Incoming>) -> Reply {
+        if !matches!(*request.method(), Method::POST | Method::PUT) {
+            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only POST or PUT requests allowed\n")
+                .with(ALLOW, "POST, PUT");
+        }
+        let Some(reload) = &self.site.reload else {
+            return Reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n");
+        };
+        // Left unread, the body would let the system reset the connection before the answer is there.
+        let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
+        match timeout(self.limits.body, body).await {
+            Ok(Ok(_)) => run(reload).await,
+            Ok(Err(_)) => Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+            Err(_) => Reply::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
+        }
+    }
+}
+
+async fn run(reload: &Reload) -> Reply {
+    match reload().await {
+        Ok(()) => Reply::text(StatusCode::OK, ""),
+        Err(fault) => {
+            let text = format!("failed to reload config: {fault}\n");
+            Reply::new(StatusCode::INTERNAL_SERVER_ERROR, TEXT, Bytes::from(text))
+        }
+    }
+}
+
+/// An answer before it is given its common headers.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
+        Self { status, headers: HeaderMap::new(), body }.with(CONTENT_TYPE, content_type)
+    }
+
+    fn text(status: StatusCode, text: &'static str) -> Self {
+        Self::new(status, TEXT, Bytes::from_static(text.as_bytes()))
+    }
+
+    fn page(content_type: &'static str, body: Bytes, gzip: bool) -> Self {
+        if !gzip || body.len() < SHORT {
+            return Self::new(StatusCode::OK, content_type, body).with(VARY, "Accept-Encoding");
+        }
+        let packed = Bytes::from(gzip::compress(&body));
+        Self::new(StatusCode::OK, content_type, packed)
+            .with(VARY, "Accept-Encoding")
+            .with(CONTENT_ENCODING, "gzip")
+    }
+
+    fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+}
