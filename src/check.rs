@@ -16,13 +16,23 @@ use tokio::time::Instant;
 /// A check's file reads: *ask* (I/O), *read* (row to struct), *tell* (a pure function from structs to an [`Answer`]).
 pub trait Check: Sized + Send + 'static {
     /// The check's own keys; the envelope (name, target, every, timeout, labels, ...) is read elsewhere.
-    type Config: DeserializeOwned + schemars::JsonSchema + Clone + PartialEq + fmt::Debug + Send + Sync + 'static;
+    type Config: DeserializeOwned
+        + schemars::JsonSchema
+        + Clone
+        + PartialEq
+        + fmt::Debug
+        + Send
+        + Sync
+        + 'static;
 
     /// The word in the configuration, and the label `check_type`.
     const WORD: &'static str;
 
     /// How often it runs when neither the check nor `defaults` say so; `None`: the configuration has to.
     const EVERY: Option<Duration>;
+
+    /// Its ends, its own target first. With [`Endpoint::Publisher`] as second it takes the key `publisher`.
+    const ENDS: &'static [Endpoint];
 
     /// What it must be allowed to do, and what is lost without.
     const NEEDS: &'static [Need];

@@ -1,5 +1,176 @@
-//! The configuration.
+//! The configuration: from YAML to a [`Plan`], which can only be made without faults.
 
+pub mod fault;
+pub mod node;
+mod plain;
+pub mod read;
+mod reader;
 pub mod scalar;
+pub mod schema;
 pub mod secret;
+mod sections;
+mod stand_in;
 pub mod target;
+
+use crate::board::{Key, Spec};
+use crate::checks;
+use crate::net::Clients;
+use crate::sinks::{dogstatsd, otlp};
+use fault::{Fault, Faults, Place};
+use scalar::Interval;
+use schemars::JsonSchema;
+use secret::{Reference, Text, Vault};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use target::Server;
+
+/// Configurations are written by hand; a larger file is another file.
+const LARGEST_FILE: u64 = 4 << 20;
+/// Label sets per family, unless the check says otherwise.
+const DEFAULT_LIMIT: usize = 1000;
+/// The longest default timeout of a check on a database.
+const LONGEST_DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Everything that the configuration asks for, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Where state is kept that survives a restart.
+    pub data_dir: Option<PathBuf>,
+    /// How often secrets are read again.
+    pub secrets_refresh: Duration,
+    /// Folder of the configuration: relative paths begin here.
+    pub base: PathBuf,
+    /// One a check and target.
+    pub assignments: Vec<Assignment>,
+    /// Where numbers are pushed to.
+    pub outputs: Outputs,
+}
+
+/// One check on one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assignment {
+    /// Name of the check and of the target.
+    pub key: Key,
+    /// The check's own keys.
+    pub config: checks::Config,
+    /// The check's own target.
+    pub server: Arc<Server>,
+    /// The other end of a replication.
+    pub publisher: Option<Arc<Server>>,
+    /// How often it runs.
+    pub every: Duration,
+    /// Moves its runs on the wall clock.
+    pub offset: Option<Duration>,
+    /// How long a run may take.
+    pub timeout: Duration,
+    /// How long values outlive a failure.
+    pub keep_for: Option<Duration>,
+    /// Label sets per family.
+    pub limit: usize,
+    /// Labels of the check and of the target.
+    pub labels: BTreeMap<String, String>,
+    /// Limits for the bundled rules, in base units.
+    pub thresholds: Vec<(&'static str, f64)>,
+}
+
+/// Where numbers are pushed to.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Outputs {
+    /// OpenTelemetry protocol over HTTP.
+    pub otlp: Option<otlp::Config>,
+    /// DogStatsD, to the Datadog agent.
+    pub dogstatsd: Option<dogstatsd::Config>,
+}
+
+/// How secrets are kept fresh.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// How often all secrets are read again.
+    pub refresh: Interval,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { refresh: Interval::seconds(300) }
+    }
+}
+
+/// Reads a configuration with all files that it includes.
+pub fn load(path: &Path) -> Result<Plan, Faults> {
+    let mut faults = Faults::default();
+    let plan = sections::load(path, &mut faults);
+    match plan {
+        Some(plan) if faults.is_empty() => Ok(plan),
+        _ => Err(faults),
+    }
+}
+
+/// Reads a file of a configuration, capped.
+fn read_file(path: &Path, faults: &mut Faults) -> Option<String> {
+    use std::io::Read;
+    let name = path.display().to_string();
+    let start = Place { file: Arc::from(name.as_str()), line: 1, column: 1 };
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    let message = match read {
+        Err(error) => format!("could not read the file: {error}"),
+        Ok(read) if read as u64 > LARGEST_FILE => format!("larger than {LARGEST_FILE} bytes"),
+        Ok(_) => match String::from_utf8(bytes) {
+            Ok(text) => return Some(text),
+            Err(error) => format!("not UTF-8 from byte {} on", error.utf8_error().valid_up_to()),
+        },
+    };
+    faults.push(Fault::new(&start, "", message));
+    None
+}
+
+impl Assignment {
+    /// What the board has to know of it.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            check_type: self.config.kind().word,
+            every: self.every,
+            timeout: self.timeout,
+            keep_for: self.keep_for,
+            limit: self.limit,
+            labels: self.labels.clone(),
+            thresholds: self.thresholds.clone(),
+        }
+    }
+
+    /// What its check gets to talk with.
+    pub fn clients(&self, vault: &Arc<Vault>) -> Clients {
+        Clients {
+            vault: Arc::clone(vault),
+            target: Arc::clone(&self.server),
+            publisher: self.publisher.clone(),
+            timeout: self.timeout,
+        }
+    }
+}
+
+impl Plan {
+    /// Every reference that this plan resolves at some time.
+    pub fn references(&self) -> Vec<&Reference> {
+        let mut all = Vec::new();
+        for assignment in &self.assignments {
+            for server in [Some(&assignment.server), assignment.publisher.as_ref()].into_iter().flatten() {
+                let target = &server.target;
+                all.extend(target.password.as_ref());
+                for text in [&target.host, &target.user, &target.database] {
+                    if let Text::Kept(reference) = text {
+                        all.push(reference);
+                    }
+                }
+            }
+        }
+        all.sort();
+        all.dedup();
+        all
+    }
+}

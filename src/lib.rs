@@ -1,6 +1,19 @@
-//! datapulse: every check becomes gauges and counters.
+//! datapulse: every check becomes gauges and counters, shown on `/metrics` and pushed over OTLP and DogStatsD.
+//!
+//! Data flows one way: an [`actor`] runs a [`check`], its report goes to the [`board`], and the board's snapshot is read by
+//! the [`http`] server and the [`sinks`]. [`run`] owns all tasks; [`config`] makes the plan they follow; [`net`] is the only
+//! way out. ARCHITECTURE.md is the map.
 
+pub mod actor;
+pub mod board;
 pub mod check;
+pub mod checks;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod http;
 pub mod net;
+pub mod run;
+pub mod sinks;
 pub mod task;
+pub mod vitals;

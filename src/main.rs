@@ -1,2 +1,70 @@
 //! Arguments, environment and exit codes.
-fn main() {}
+
+use clap::Parser;
+use datapulse::cli::{self, Arguments, Command, FAILED, LogFormat, LogLevel, USAGE};
+use datapulse::config::secret::Environment;
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // clap prints help and version as "errors" too; those are what was asked for.
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        None => serve(arguments.serve),
+        Some(Command::Serve(flags)) => serve(*flags),
+        Some(Command::Validate(file)) => cli::validate::run(&file),
+        Some(Command::Doctor(file)) => with_log(|| cli::doctor::run(&file, environment())),
+        Some(Command::Once(flags)) => with_log(|| cli::once::run(&flags, environment(), now())),
+        Some(Command::Catalogue(flags)) => cli::catalogue::run(flags.output),
+        Some(Command::Demo(flags)) => with_log(|| cli::demo::run(flags, environment(), now())),
+        Some(Command::Completions { shell }) => cli::completions(shell),
+        Some(Command::Schema) => cli::schema(),
+    }
+}
+
+fn serve(flags: cli::Serve) -> ExitCode {
+    cli::serve::start_log(flags.log_level, flags.log_format);
+    block_on(cli::serve::run(flags, environment(), now()))
+}
+
+/// Runs a command whose output is on standard output; only what goes wrong is logged.
+fn with_log<F: Future<Output = ExitCode>>(run: impl FnOnce() -> F) -> ExitCode {
+    cli::serve::start_log(LogLevel::Warn, LogFormat::Text);
+    block_on(run())
+}
+
+/// One thread for everything that waits; what computes or blocks has threads of its own.
+fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(future);
+            // A name look-up or a file read that hangs must not hold up the end.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            drop(std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("datapulse: could not start: {error}\n"),
+            ));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment() -> Environment {
+    Arc::new(|name| std::env::var(name).ok())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the start of the process: counters begin here")]
+fn now() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}

@@ -1,5 +1,6 @@
 //! Everything that talks to the outside: every byte limit and deadline lives here.
 
+pub mod catalog;
 pub mod gzip;
 pub mod https;
 pub mod postgres;

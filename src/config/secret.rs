@@ -91,7 +91,9 @@ impl<'de> Deserialize<'de> for Reference {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if let Some(scheme) = ["ssm:", "ssm-path:", "secretsmanager:"].iter().find(|scheme| text.starts_with(**scheme)) {
+        if let Some(scheme) =
+            ["ssm:", "ssm-path:", "secretsmanager:"].iter().find(|scheme| text.starts_with(**scheme))
+        {
             return Err(de::Error::custom(format!(
                 "references by {scheme} are not read by this version; write env:NAME or file:/path"
             )));
@@ -223,7 +225,8 @@ impl Vault {
             Reference::File(path) => {
                 let full = self.base.join(path);
                 let read = task::blocking(move || read_capped(&full)).await;
-                let text = read.map_err(|error| problem(format!("could not read {reference}")).because(error))?;
+                let text =
+                    read.map_err(|error| problem(format!("could not read {reference}")).because(error))?;
                 text.map(Secret).map_err(|error| {
                     problem(format!("could not read {reference}"))
                         .because(error)
@@ -300,7 +303,11 @@ mod tests {
         assert_eq!(vault.secret(&reference).await.unwrap().expose(), "second");
         std::fs::remove_file(&path).unwrap();
         vault.refresh().await;
-        assert_eq!(vault.secret(&reference).await.unwrap().expose(), "second", "a failed read keeps the value");
+        assert_eq!(
+            vault.secret(&reference).await.unwrap().expose(),
+            "second",
+            "a failed read keeps the value"
+        );
         assert_eq!(vault.states(), [(reference.to_string(), false)], "and shows");
     }
 }

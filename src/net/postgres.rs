@@ -15,6 +15,7 @@ use crate::net::stream;
 use failure::Failure;
 use futures_util::TryStreamExt;
 use login::Open;
+use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,13 @@ impl Session {
     }
 }
 
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.version.split(" on ").next().unwrap_or_default();
+        write!(f, "{version}, role {}, database {}", self.user, self.database)
+    }
+}
+
 impl Link {
     /// A link without connection. `timeout` is the check's: the server is told to give up a little earlier by itself.
     pub fn new(server: Arc<Server>, vault: Arc<Vault>, timeout: Duration) -> Self {
@@ -72,6 +80,11 @@ impl Link {
     /// The name of the server, for messages.
     pub fn name(&self) -> &str {
         &self.server.name
+    }
+
+    /// What is known of the live session, if there is one.
+    pub fn known(&self) -> Option<&Session> {
+        self.ready.as_ref().map(|open| &open.session)
     }
 
     /// Logs in if there is no live session, and says what is known of it.
@@ -93,12 +106,12 @@ impl Link {
     pub async fn ask(&mut self, sql: &str, deadline: Instant) -> Result<Vec<Table>, Problem> {
         let open = self.open(deadline).await?;
         let open = self.asked.insert(open);
-        let answer = match timeout_at(deadline, open.answer(sql)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                return Err(Problem::new(Reason::Timeout, format!("no answer from {} in time", self.server.name))
-                    .hint("raise the timeout of the check, or make the statement cheaper"));
-            }
+        let Ok(answer) = timeout_at(deadline, open.answer(sql)).await else {
+            return Err(Problem::new(
+                Reason::Timeout,
+                format!("no answer from {} in time", self.server.name),
+            )
+            .hint("raise the timeout of the check, or make the statement cheaper"));
         };
         let open = self.asked.take();
         match answer {
@@ -106,7 +119,9 @@ impl Link {
                 self.ready = open;
                 Ok(tables)
             }
-            Err(failure) => Err(failure::ended(format!("could not read from {}", self.server.name), failure, open).await),
+            Err(failure) => {
+                Err(failure::ended(format!("could not read from {}", self.server.name), failure, open).await)
+            }
         }
     }
 
@@ -124,9 +139,12 @@ impl Link {
         let done = timeout_at(Instant::now() + CANCEL_TIMEOUT, open.cancel()).await;
         open.close().await;
         let problem = |why: String| {
-            Problem::new(Reason::CancelTimeout, format!("could not cancel the statement on {}", self.server.name))
-                .because(why)
-                .hint("the server ends it by its own statement_timeout")
+            Problem::new(
+                Reason::CancelTimeout,
+                format!("could not cancel the statement on {}", self.server.name),
+            )
+            .because(why)
+            .hint("the server ends it by its own statement_timeout")
         };
         match done {
             Ok(result) => result.map_err(problem),
@@ -146,7 +164,9 @@ impl Link {
             open.close().await;
         }
         match self.login(deadline).await {
-            Err(problem) if problem.reason == Reason::Auth && self.has_new_secret().await => self.login(deadline).await,
+            Err(problem) if problem.reason == Reason::Auth && self.has_new_secret().await => {
+                self.login(deadline).await
+            }
             result => result,
         }
     }
@@ -158,9 +178,12 @@ impl Link {
                 self.logins += u64::from(result.is_ok());
                 result
             }
-            Err(_) => Err(Problem::new(Reason::ConnectTimeout, format!("could not log in to {} in time", self.server.name))
-                .because("it accepted the connection and then stayed silent")
-                .hint("a proxy without a server behind it, or a server that hangs")),
+            Err(_) => Err(Problem::new(
+                Reason::ConnectTimeout,
+                format!("could not log in to {} in time", self.server.name),
+            )
+            .because("it accepted the connection and then stayed silent")
+            .hint("a proxy without a server behind it, or a server that hangs")),
         }
     }
 

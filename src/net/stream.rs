@@ -30,8 +30,16 @@ pub async fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStre
     let unknown = || Problem::new(Reason::Dns, format!("could not find the host {host}"));
     let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
         Ok(Ok(addresses)) => addresses.collect(),
-        Ok(Err(error)) => return Err(unknown().because(error).hint("check the host name and the name servers of this machine")),
-        Err(_) => return Err(unknown().because("the name server did not answer in time").hint("check the name servers of this machine")),
+        Ok(Err(error)) => {
+            return Err(unknown()
+                .because(error)
+                .hint("check the host name and the name servers of this machine"));
+        }
+        Err(_) => {
+            return Err(unknown()
+                .because("the name server did not answer in time")
+                .hint("check the name servers of this machine"));
+        }
     };
     let mut refusals = Vec::new();
     let mut reason = Reason::ConnectTimeout;
@@ -55,7 +63,9 @@ pub async fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStre
         Reason::Connect => "is the server running, and is this its port",
         _ => "something on the way drops the packets: check firewall, security group and route",
     };
-    Err(Problem::new(reason, format!("could not connect to {host}:{port}")).because(refusals.join("; ")).hint(hint))
+    Err(Problem::new(reason, format!("could not connect to {host}:{port}"))
+        .because(refusals.join("; "))
+        .hint(hint))
 }
 
 /// Connects to one address. Dead peers are noticed within about 10 s, whether we wait for them or send to them.
@@ -63,7 +73,8 @@ pub async fn open(address: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let socket = SockRef::from(&stream);
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(KEEPALIVE_RETRIES);
+    let probes =
+        TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&probes)?;
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
@@ -137,7 +148,11 @@ impl<S> Capped<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Capped<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if !self.limit.exceeded() {
             let before = buf.filled().len();
             std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
@@ -195,7 +210,7 @@ mod tests {
         stream.read_exact(&mut four).await.unwrap();
         assert!(!limit.exceeded());
         let error = stream.read(&mut four[..1]).await.unwrap_err();
-        assert!(error.get_ref().is_some_and(|inner| inner.is::<TooLarge>()), "{error}");
+        assert!(matches!(error.get_ref(), Some(inner) if inner.is::<TooLarge>()), "{error}");
         assert!(limit.exceeded());
         assert!(stream.read(&mut four).await.is_err(), "it stays failed");
         limit.reset(3);
@@ -208,14 +223,20 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
         let problem = connect("127.0.0.1", port, soon()).await.unwrap_err();
         assert_eq!(problem.reason, Reason::Connect);
-        assert!(problem.to_string().starts_with(&format!("could not connect to 127.0.0.1:{port}: 127.0.0.1: ")), "{problem}");
+        assert!(
+            problem.to_string().starts_with(&format!("could not connect to 127.0.0.1:{port}: 127.0.0.1: ")),
+            "{problem}"
+        );
     }
 
     #[tokio::test]
     async fn a_name_without_address_is_a_dns_problem() {
         let problem = connect("no host has this name", 1, soon()).await.unwrap_err();
         assert_eq!(problem.reason, Reason::Dns);
-        assert!(problem.to_string().starts_with("could not find the host no host has this name: "), "{problem}");
+        assert!(
+            problem.to_string().starts_with("could not find the host no host has this name: "),
+            "{problem}"
+        );
     }
 
     #[tokio::test]

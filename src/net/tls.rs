@@ -77,7 +77,8 @@ fn file(path: &Path) -> Result<Arc<RootCertStore>, Problem> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&text) {
         let number = roots.len() + 1;
-        let wrong = |error: &dyn std::fmt::Display| problem(format!("certificate {number} is not readable: {error}"));
+        let wrong =
+            |error: &dyn std::fmt::Display| problem(format!("certificate {number} is not readable: {error}"));
         let certificate = certificate.map_err(|error| wrong(&error))?;
         roots.add(certificate).map_err(|error| wrong(&error))?;
     }
@@ -182,7 +183,8 @@ mod tests {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let acceptor = TlsAcceptor::from(Arc::clone(&paper.server));
         let connector = TlsConnector::from(client);
-        let (near, _far) = tokio::join!(connector.connect(host.try_into().unwrap(), near), acceptor.accept(far));
+        let (near, _far) =
+            tokio::join!(connector.connect(host.try_into().unwrap(), near), acceptor.accept(far));
         near.map(|_| ()).map_err(|error| error.to_string())
     }
 

@@ -55,7 +55,9 @@ impl Account {
         command.arg(format!("--reuid={}", other.user)).arg(format!("--regid={}", other.group));
         command.arg("--clear-groups");
         if other.override_modes {
-            command.args(["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]);
+            // Without the bit access(2), which initdb asks, leaves capabilities out of account.
+            command.args(["--securebits=+no_setuid_fixup", "--inh-caps=-all,+dac_override"]);
+            command.arg("--ambient-caps=-all,+dac_override");
         }
         command.arg("--").arg(program);
         command

@@ -36,7 +36,9 @@ pub(super) async fn ended(what: String, failure: Failure, open: Option<Open>) ->
             .because(format!("more than {ROW_LIMIT} rows"))
             .hint("group or limit in the statement"),
         // The client knows only that the connection is gone; why, knows the task that held it.
-        Failure::Driver(error) if error.is_closed() => problem(what, own.as_ref().unwrap_or(&error), exceeded),
+        Failure::Driver(error) if error.is_closed() => {
+            problem(what, own.as_ref().unwrap_or(&error), exceeded)
+        }
         Failure::Driver(error) => problem(what, &error, exceeded),
     }
 }
@@ -79,18 +81,28 @@ fn by_code(code: &str) -> (Reason, Option<&'static str>) {
         "28P01" => (Reason::Auth, Some("check user and password of the target")),
         _ if code.starts_with("28") => (
             Reason::Auth,
-            Some("the server's pg_hba.conf has to allow this user, database, address and kind of connection (tls)"),
+            Some(
+                "the server's pg_hba.conf has to allow this user, database, address and kind of connection (tls)",
+            ),
         ),
-        "42501" => (Reason::Permission, Some("grant the login role what it reads; `datapulse doctor` names what a check needs")),
+        "42501" => (
+            Reason::Permission,
+            Some("grant the login role what it reads; `datapulse doctor` names what a check needs"),
+        ),
         "57P03" => (Reason::Starting, None),
-        "53300" => (Reason::TooMany, Some("raise max_connections or the role's limit, or end sessions that nobody needs")),
+        "53300" => (
+            Reason::TooMany,
+            Some("raise max_connections or the role's limit, or end sessions that nobody needs"),
+        ),
         "57014" => (Reason::Timeout, Some("raise the timeout of the check, or make the statement cheaper")),
         "55P03" => (Reason::LockTimeout, Some("another session holds the lock: see pg_locks")),
         "57P01" | "57P02" | "57P05" | "25P03" => (Reason::Shutdown, None),
         // Every session of ours is read-only, so this code tells nothing about the role of the server.
         "25006" => (Reason::Query, Some("datapulse only reads: take out of the statement what writes")),
         "3D000" => (Reason::Query, Some("database: has to name a database of this server")),
-        "42P01" | "42703" | "42883" => (Reason::Query, Some("check the statement, and that database: names the right one")),
+        "42P01" | "42703" | "42883" => {
+            (Reason::Query, Some("check the statement, and that database: names the right one"))
+        }
         _ if code.starts_with("08") => (Reason::Protocol, None),
         _ => (Reason::Query, None),
     }
@@ -100,18 +112,27 @@ fn by_kind(error: &Error) -> (Reason, Option<&'static str>) {
     // The driver keeps its kinds to itself; its words are the only way to tell them apart. Each has a test with a server that causes it.
     match error.to_string().as_str() {
         "error performing TLS handshake" => (Reason::Tls, tls_hint(error)),
-        "authentication error" => (Reason::Auth, Some("the server wants a way to log in that datapulse does not have: use scram-sha-256")),
-        "invalid configuration" => (Reason::Auth, Some("the server asks for a password: set password: of the target")),
+        "authentication error" => (
+            Reason::Auth,
+            Some("the server wants a way to log in that datapulse does not have: use scram-sha-256"),
+        ),
+        "invalid configuration" => {
+            (Reason::Auth, Some("the server asks for a password: set password: of the target"))
+        }
         "error parsing response from server" | "unexpected message from server" => {
             (Reason::Protocol, Some("is this really a PostgreSQL or Redshift server"))
         }
-        "error communicating with the server" => match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
-            Some(source) if rustls_error(source).is_some() => (Reason::Tls, None),
-            Some(source) if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) => {
-                (Reason::Protocol, Some("is this really a PostgreSQL or Redshift server"))
+        "error communicating with the server" => {
+            match error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+                Some(source) if rustls_error(source).is_some() => (Reason::Tls, None),
+                Some(source)
+                    if matches!(source.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput) =>
+                {
+                    (Reason::Protocol, Some("is this really a PostgreSQL or Redshift server"))
+                }
+                _ => (Reason::Io, None),
             }
-            _ => (Reason::Io, None),
-        },
+        }
         _ => (Reason::Io, None),
     }
 }
@@ -128,8 +149,12 @@ fn tls_hint(error: &Error) -> Option<&'static str> {
         Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
             "host: has to be a name in the server's certificate; tls: verify-ca does not compare it"
         }
-        Wrong::Expired | Wrong::ExpiredContext { .. } => "renew the server's certificate, or check the clock of this machine",
-        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => "check the clock of this machine and the server's certificate",
+        Wrong::Expired | Wrong::ExpiredContext { .. } => {
+            "renew the server's certificate, or check the clock of this machine"
+        }
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
+            "check the clock of this machine and the server's certificate"
+        }
         _ => "check the server's certificate",
     })
 }

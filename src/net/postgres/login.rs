@@ -47,7 +47,10 @@ pub(super) struct Open {
 
 impl fmt::Debug for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Open").field("peer", &self.peer).field("session", &self.session).finish_non_exhaustive()
+        f.debug_struct("Open")
+            .field("peer", &self.peer)
+            .field("session", &self.session)
+            .finish_non_exhaustive()
     }
 }
 
@@ -60,24 +63,27 @@ pub(super) async fn login(
     deadline: Instant,
 ) -> Result<Open, Problem> {
     let target = &server.target;
-    let host = vault.text(&target.host).await?;
-    let user = vault.text(&target.user).await?;
-    let database = vault.text(&target.database).await?;
+    let named = |mut problem: Problem| {
+        problem.what = format!("{} for {}", problem.what, server.name);
+        problem
+    };
+    let host = vault.text(&target.host).await.map_err(named)?;
+    let user = vault.text(&target.user).await.map_err(named)?;
+    let database = vault.text(&target.database).await.map_err(named)?;
     let mut config = Config::new();
     config.user(&user).dbname(&database).application_name("datapulse");
     if let Some(reference) = &target.password {
-        config.password(vault.secret(reference).await?.expose());
+        config.password(vault.secret(reference).await.map_err(named)?.expose());
     }
     let tls = match target.tls {
         Tls::Disable => None,
-        Tls::Require | Tls::VerifyCa | Tls::VerifyFull => Some((rules(server).await?, host.clone())),
+        Tls::Require | Tls::VerifyCa | Tls::VerifyFull => {
+            Some((rules(server).await.map_err(named)?, host.clone()))
+        }
     };
     config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
 
-    let stream = stream::connect(&host, target.port.unwrap_or(PORT), deadline).await.map_err(|mut problem| {
-        problem.what = format!("{} for {}", problem.what, server.name);
-        problem
-    })?;
+    let stream = stream::connect(&host, target.port.unwrap_or(PORT), deadline).await.map_err(named)?;
     let peer = stream.peer_addr().map_err(|error| {
         Problem::new(Reason::Io, format!("could not connect to {}", server.name)).because(error)
     })?;
@@ -104,28 +110,25 @@ pub(super) async fn login(
 async fn rules(server: &Server) -> Result<Arc<ClientConfig>, Problem> {
     let (mode, ca) = (server.target.tls, server.target.ca.clone());
     let read = task::blocking(move || tls::client(mode, ca.as_deref())).await;
-    let mut problem = match read {
-        Ok(Ok(rules)) => return Ok(rules),
-        Ok(Err(problem)) => problem,
-        Err(error) => Problem::new(Reason::Tls, "could not set up TLS").because(error),
-    };
-    problem.what = format!("{} for {}", problem.what, server.name);
-    Err(problem)
+    read.unwrap_or_else(|error| Err(Problem::new(Reason::Tls, "could not set up TLS").because(error)))
 }
 
 type Started = (Client, Task<Result<(), Error>>, Option<String>);
 
 async fn start<T>(config: &Config, stream: Capped<TcpStream>, tls: T) -> Result<Started, Error>
 where
-    T: TlsConnect<Capped<TcpStream>, Stream: Send + 'static>,
+    T: TlsConnect<Capped<TcpStream>, Stream: Send + 'static, Future: Send> + Send,
 {
     let (client, connection) = config.connect_raw(stream, tls).await?;
     let version = connection.parameter("server_version").map(str::to_owned);
     Ok((client, task::spawn(connection), version))
 }
 
-fn connector(rules: &Arc<ClientConfig>, host: &str) -> impl TlsConnect<Capped<TcpStream>, Stream: Send + 'static> + use<> {
-    let mut maker = MakeRustlsConnect::new(ClientConfig::clone(rules));
+fn connector(
+    rules: &ClientConfig,
+    host: &str,
+) -> impl TlsConnect<Capped<TcpStream>, Stream: Send + 'static, Future: Send> + Send + use<> {
+    let mut maker = MakeRustlsConnect::new(rules.clone());
     match MakeTlsConnect::<Capped<TcpStream>>::make_tls_connect(&mut maker, host) {
         Ok(connector) => connector,
         Err(never) => match never {},
@@ -160,16 +163,20 @@ async fn settle(server: &Server, mut open: Open, timeout: Duration) -> Result<Op
     }
     if session.version_num == 0 {
         open.close().await;
-        return Err(Problem::new(Reason::Protocol, format!("{} did not say which version it is", server.name))
-            .hint("is this really a PostgreSQL or Redshift server"));
+        return Err(Problem::new(
+            Reason::Protocol,
+            format!("{} did not say which version it is", server.name),
+        )
+        .hint("is this really a PostgreSQL or Redshift server"));
     }
     Ok(open)
 }
 
 /// `SET` after the login and not by startup options, which poolers drop or refuse.
 fn settings(version_num: u32, timeout: Duration) -> String {
-    let statement = timeout - SERVER_FIRST.min(timeout / 10);
-    let common = format!("set statement_timeout = {}; set timezone = 'UTC'; set datestyle = 'ISO'", millis(statement));
+    let statement = timeout.saturating_sub(SERVER_FIRST.min(timeout / 10));
+    let common =
+        format!("set statement_timeout = {}; set timezone = 'UTC'; set datestyle = 'ISO'", millis(statement));
     if version_num < FIRST_WITH_LOCK_TIMEOUT {
         return format!(
             "{common}; set extra_float_digits = 2; select null as version_num, version() as version, \
@@ -250,13 +257,18 @@ mod tests {
         let short = settings(150_004, Duration::from_secs(1));
         assert!(short.starts_with("set statement_timeout = 900;"), "{short}");
         assert!(short.contains("set lock_timeout = 500;"), "{short}");
-        assert!(settings(150_004, Duration::ZERO).contains("lock_timeout = 1;"), "zero would switch the limit off");
+        assert!(
+            settings(150_004, Duration::ZERO).contains("lock_timeout = 1;"),
+            "zero would switch the limit off"
+        );
     }
 
     #[test]
     fn redshift_gets_only_what_it_knows() {
         let sql = settings(80_002, Duration::from_secs(10));
-        for word in ["lock_timeout", "idle_in_transaction", "read_only", "intervalstyle", "server_version_num"] {
+        for word in
+            ["lock_timeout", "idle_in_transaction", "read_only", "intervalstyle", "server_version_num"]
+        {
             assert!(!sql.contains(word), "{word}");
         }
         assert!(sql.contains("set statement_timeout = 9500; set timezone = 'UTC'"), "{sql}");

@@ -1,0 +1,205 @@
+//! The command line: words, flags and help of the contract. Commands are thin.
+
+pub mod catalogue;
+pub mod demo;
+pub mod doctor;
+pub mod once;
+pub mod serve;
+pub mod validate;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Something went wrong at run time.
+pub const FAILED: u8 = 1;
+/// The command line or the configuration is not usable (`EX_USAGE`).
+pub const USAGE: u8 = 64;
+
+/// Exporter for data services: every check becomes gauges and counters on /metrics, over OTLP and over DogStatsD.
+#[derive(Debug, Parser)]
+#[command(name = "datapulse", version, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// What to do; `serve` when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Flags of `serve`.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What datapulse can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the exporter (the default)
+    Serve(Box<Serve>),
+    /// Check a configuration without connecting to anything; prints every fault with its file, line and column
+    Validate(ConfigFile),
+    /// Connect to everything, name what is missing, count the series that will result
+    Doctor(ConfigFile),
+    /// Run checks now and print what they give; exit status 1 when one fails
+    Once(Once),
+    /// Print every metric: three spellings, unit, kind, labels, help
+    Catalogue(Catalogue),
+    /// Start a private replication of two PostgreSQL servers with Prometheus beside, and break it on request
+    Demo(Demo),
+    /// Print the completion script for a shell
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Print the JSON schema of the configuration
+    Schema,
+}
+
+/// Where the configuration is.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigFile {
+    /// Configuration file
+    #[arg(long = "config.file", value_name = "FILE", default_value = "datapulse.yml")]
+    pub config_file: PathBuf,
+}
+
+/// Flags of the exporter.
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Address to listen on; repeatable
+    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893")]
+    pub listen: Vec<String>,
+    /// TLS and basic auth, in the format of the Prometheus exporter toolkit; read again when it changes
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_file: Option<PathBuf>,
+    /// Path of the metrics
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    pub telemetry_path: String,
+    /// Allow POST /-/reload
+    #[arg(long = "web.enable-lifecycle")]
+    pub enable_lifecycle: bool,
+    /// Log only what is at least this severe
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+    /// Format of the log on standard error
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// Severity of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogLevel {
+    /// Data were lost, or a person must act.
+    Error,
+    /// Something failed and is tried again.
+    Warn,
+    /// Changes of state.
+    Info,
+    /// What is done.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Format of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `once`.
+#[derive(Debug, Args)]
+pub struct Once {
+    /// Names of checks; all when absent
+    #[arg(value_name = "CHECK")]
+    pub checks: Vec<String>,
+    /// Configuration.
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub output: OnceOutput,
+}
+
+/// How `once` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnceOutput {
+    /// For people.
+    Table,
+    /// As on /metrics.
+    Prometheus,
+    /// For programs.
+    Json,
+}
+
+/// Flags of `catalogue`.
+#[derive(Debug, Args)]
+pub struct Catalogue {
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "markdown")]
+    pub output: CatalogueOutput,
+}
+
+/// How `catalogue` prints.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum CatalogueOutput {
+    /// A table for the documentation.
+    Markdown,
+    /// For programs.
+    Json,
+}
+
+/// Flags of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Change a demo that runs; without it, start one
+    #[command(subcommand)]
+    pub action: Option<DemoAction>,
+    /// Address of the exporter's page
+    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893")]
+    pub listen: String,
+}
+
+/// What to do with a demo that runs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DemoAction {
+    /// Break something
+    Break {
+        /// What to break
+        fault: crate::demo::Fault,
+    },
+    /// Repair everything
+    Heal,
+}
+
+/// Prints the completion script.
+pub fn completions(shell: Shell) -> ExitCode {
+    let mut command = <Arguments as clap::CommandFactory>::command();
+    clap_complete::generate(shell, &mut command, "datapulse", &mut std::io::stdout());
+    ExitCode::SUCCESS
+}
+
+/// Prints the JSON schema of the configuration.
+pub fn schema() -> ExitCode {
+    print(&format!("{:#}\n", crate::config::schema::schema()))
+}
+
+/// Prints text; a closed pipe (`| head`) is not an error.
+pub(crate) fn print(text: &str) -> ExitCode {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(FAILED),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Says on standard error why a command ends.
+pub(crate) fn complain(text: impl std::fmt::Display) {
+    use std::io::Write;
+    // Nobody is left to tell when standard error itself is gone.
+    drop(writeln!(std::io::stderr().lock(), "datapulse: {text}"));
+}

@@ -1,0 +1,147 @@
+//! `datapulse doctor`: connects to everything, says what it found, what is missing and what it will cost.
+
+use super::once::{Ran, Run};
+use super::{ConfigFile, FAILED, USAGE, complain, print};
+use crate::check::{Endpoint, Reason};
+use crate::config::secret::{Environment, Text, Vault};
+use crate::config::target::Tls;
+use crate::config::{self, Assignment};
+use futures_util::future::join_all;
+use metrics::Handle;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Runs every check once and reports.
+pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
+    let plan = match config::load(&file.config_file) {
+        Ok(plan) => plan,
+        Err(faults) => {
+            complain(format!("the configuration has faults\n{faults}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let vault = Arc::new(Vault::new(environment, &plan.base));
+    let runs = plan.assignments.iter().map(|assignment| {
+        let run = assignment.config.visit(Run { assignment, vault: &vault });
+        async move { (assignment, run.await) }
+    });
+    let (mut text, mut healthy, mut total) = (String::new(), true, (0, 0));
+    for (assignment, ran) in join_all(runs).await {
+        let (words, ok, counted) = examine(assignment, &ran);
+        text.push_str(&words);
+        healthy &= ok;
+        total = (total.0 + counted.0, total.1 + counted.1);
+    }
+    let checks = plan.assignments.len();
+    text.push_str(&format!("{checks} checks and targets: {} series of samples on /metrics, {} of them pushed (Datadog custom metrics: unique tag sets), \
+         and about {} series of datapulse_check_* beside them\n",
+        total.0,
+        total.1,
+        checks * (Reason::ALL.len() + 8),
+    ));
+    let printed = print(&text);
+    if healthy { printed } else { ExitCode::from(FAILED) }
+}
+
+/// What is to be said of one check, whether all is well, and its series: all, and those that are pushed.
+fn examine(assignment: &Assignment, ran: &Ran) -> (String, bool, (usize, usize)) {
+    let (mut text, mut ok, mut series) = (String::new(), true, (0, 0));
+    let kind = assignment.config.kind();
+    text.push_str(&format!(
+        "{} ({}, every {:?}, timeout {:?})\n",
+        assignment.key, kind.word, assignment.every, assignment.timeout
+    ));
+    for end in &ran.report.ends {
+        let server = match end.endpoint {
+            Endpoint::Publisher if kind.ends.len() > 1 => assignment.publisher.as_ref(),
+            _ => Some(&assignment.server),
+        };
+        let name = server.map_or("", |server| server.name.as_str());
+        match &end.result {
+            Ok(answer) => {
+                let columns = answer.columns();
+                let all = columns.iter().map(metrics::Column::len).sum::<usize>();
+                let pushed = columns
+                    .iter()
+                    .filter(|column| column.family().pushed)
+                    .map(metrics::Column::len)
+                    .sum::<usize>();
+                series = (series.0 + all, series.1 + pushed);
+                text.push_str(&format!(
+                    "  ok       {} {name}: {all} series in {} families\n",
+                    end.endpoint.as_str(),
+                    families(columns)
+                ));
+            }
+            Err(problem) => {
+                ok = false;
+                text.push_str(&format!(
+                    "  FAILED   {} {name}: {}: {problem}\n",
+                    end.endpoint.as_str(),
+                    problem.reason.as_str()
+                ));
+            }
+        }
+        for note in &end.notes {
+            ok = false;
+            text.push_str(&format!(
+                "  MISSING  {} {name}: {}: {note}\n",
+                end.endpoint.as_str(),
+                note.reason.as_str()
+            ));
+        }
+        for need in kind.needs.iter().filter(|need| need.endpoint == end.endpoint) {
+            text.push_str(&format!(
+                "  needs    {}: {} ({};)\n",
+                need.grant,
+                need.purpose,
+                statement(need.statement, server)
+            ));
+        }
+        if let Some(server) = server {
+            warn(&mut text, server);
+        }
+    }
+    for (endpoint, words) in &ran.learned {
+        text.push_str(&format!("  learned  {}: {words}\n", endpoint.as_str()));
+    }
+    (text, ok, series)
+}
+
+fn families(columns: &[metrics::Column]) -> usize {
+    let names: BTreeMap<String, &Handle> = columns
+        .iter()
+        .filter(|column| !column.is_empty())
+        .map(|column| (column.family().prometheus(), column.family()))
+        .collect();
+    names.len()
+}
+
+fn statement(template: &str, server: Option<&Arc<config::target::Server>>) -> String {
+    let plain = |text: Option<&Text>, otherwise: &str| match text {
+        Some(Text::Plain(text)) => text.clone(),
+        _ => otherwise.to_owned(),
+    };
+    let target = server.map(|server| &server.target);
+    template
+        .replace("{user}", &plain(target.map(|target| &target.user), "the login role"))
+        .replace("{database}", &plain(target.map(|target| &target.database), "the database"))
+}
+
+fn warn(text: &mut String, server: &config::target::Server) {
+    let local = matches!(&server.target.host, Text::Plain(host) if host == "localhost" || host.starts_with("127.") || host == "::1");
+    let warning = match server.target.tls {
+        Tls::Require => {
+            "tls: require encrypts, but anybody may be at the other end; write verify-full and `ca:`"
+        }
+        Tls::Disable if !local => {
+            "tls: disable sends the statements and the answers in clear over the network; write verify-full"
+        }
+        Tls::VerifyCa => {
+            "tls: verify-ca does not look at the host name; write verify-full where the certificate allows it"
+        }
+        Tls::Disable | Tls::VerifyFull => return,
+    };
+    text.push_str(&format!("  warning  {}: {warning}\n", server.name));
+}

@@ -1,0 +1,216 @@
+//! `datapulse once`: runs checks now and prints what they give.
+
+use super::{FAILED, Once, OnceOutput, USAGE, complain, print};
+use crate::actor;
+use crate::board::{Board, Card, Key};
+use crate::check::{Check, Report};
+use crate::checks::Visit;
+use crate::config::secret::{Environment, Vault};
+use crate::config::{self, Assignment, Plan};
+use futures_util::future::join_all;
+use metrics::exposition::{Dialect, encode};
+use metrics::{Part, Values};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::time::Instant;
+
+/// Runs the checks and prints.
+pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> ExitCode {
+    let plan = match config::load(&flags.config.config_file) {
+        Ok(plan) => plan,
+        Err(faults) => {
+            complain(format!("the configuration has faults\n{faults}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let known: BTreeSet<&str> = plan.assignments.iter().map(|one| one.key.check.as_str()).collect();
+    if let Some(unknown) = flags.checks.iter().find(|name| !known.contains(name.as_str())) {
+        let known: Vec<&str> = known.into_iter().collect();
+        complain(format!("there is no check \"{unknown}\"; known: {}", known.join(", ")));
+        return ExitCode::from(USAGE);
+    }
+    let board = Board::new(now);
+    run_all(&plan, &flags.checks, environment, &board).await;
+    let cards = board.view();
+    let failed = cards.iter().any(|(_, card)| card.last().is_none_or(|last| !last.problems.is_empty()));
+    let moment = Instant::now();
+    let text = match flags.output {
+        OnceOutput::Table => table(&cards, moment),
+        OnceOutput::Prometheus => {
+            String::from_utf8_lossy(&encode(&board.snapshot(), moment.into_std(), Dialect::Text, &[]))
+                .into_owned()
+        }
+        OnceOutput::Json => format!(
+            "{:#}\n",
+            json!(cards.iter().map(|(key, card)| as_json(key, card, moment)).collect::<Vec<_>>())
+        ),
+    };
+    let printed = print(&text);
+    if failed { ExitCode::from(FAILED) } else { printed }
+}
+
+/// Runs all named checks at the same time, and puts their reports on the board.
+async fn run_all(plan: &Plan, names: &[String], environment: Environment, board: &Board) {
+    let vault = Arc::new(Vault::new(environment, &plan.base));
+    let wanted = plan.assignments.iter().filter(|one| names.is_empty() || names.contains(&one.key.check));
+    let runs = wanted.map(|assignment| {
+        board.register(&assignment.key, assignment.spec());
+        let run = assignment.config.visit(Run { assignment, vault: &vault });
+        async move { (assignment, run.await) }
+    });
+    for (assignment, ran) in join_all(runs).await {
+        board.publish(&assignment.key, ran.report);
+    }
+}
+
+/// A run with what it taught.
+pub(crate) struct Ran {
+    pub(crate) report: Report,
+    pub(crate) learned: Vec<(crate::check::Endpoint, String)>,
+}
+
+/// Runs a check once, whatever its type.
+pub(crate) struct Run<'a> {
+    pub(crate) assignment: &'a Assignment,
+    pub(crate) vault: &'a Arc<Vault>,
+}
+
+impl Visit for Run<'_> {
+    type Out = Pin<Box<dyn Future<Output = Ran> + Send>>;
+
+    fn visit<C: Check>(self, config: &C::Config) -> Self::Out {
+        let clients = self.assignment.clients(self.vault);
+        let config = config.clone();
+        Box::pin(async move {
+            let mut check = C::new(&config, &clients);
+            let report = actor::execute(&mut check, clients.timeout).await;
+            let learned = check.learned();
+            if let Some(problem) = actor::clean_up(&mut check).await {
+                tracing::warn!(%problem, "a statement was left behind");
+            }
+            Ran { report, learned }
+        })
+    }
+}
+
+fn table(cards: &[(Key, Card)], now: Instant) -> String {
+    let mut text = String::new();
+    for (key, card) in cards {
+        let Some(last) = card.last() else { continue };
+        let state = match (last.up, last.problems.is_empty()) {
+            (true, true) => "ok",
+            (true, false) => "partly",
+            (false, _) => "FAILED",
+        };
+        text.push_str(&format!(
+            "{key}  {}  {state}  {} samples  {} ms\n",
+            card.check_type(),
+            last.samples,
+            last.took.as_millis()
+        ));
+        for (endpoint, reason, problem) in &last.problems {
+            text.push_str(&format!("  {} {}: {problem}\n", endpoint.as_str(), reason.as_str()));
+        }
+        let rows: Vec<(String, String)> = card.samples(now).flat_map(|part| rows(part)).collect();
+        let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, value) in rows {
+            text.push_str(&format!("  {name:width$}  {value}\n"));
+        }
+    }
+    text
+}
+
+/// Each sample as its name with its own labels, and its value.
+fn rows(part: &Part) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    for sample in samples(part) {
+        let labels: Vec<String> =
+            sample.labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        rows.push((format!("{}{labels}", sample.name), sample.value.to_string()));
+    }
+    rows
+}
+
+/// A sample for people and programs.
+pub(crate) struct Sample<'a> {
+    pub(crate) name: String,
+    pub(crate) labels: Vec<(String, &'a str)>,
+    pub(crate) value: f64,
+}
+
+/// The samples of a part with their own labels; a histogram is shown by its count.
+pub(crate) fn samples(part: &Part) -> Vec<Sample<'_>> {
+    let mut all = Vec::new();
+    for column in part.answer.columns() {
+        let names: Vec<String> = column.family().labels.iter().map(str::to_owned).collect();
+        for row in 0..column.len() {
+            let labels = names.iter().cloned().zip(column.labels(row)).collect();
+            let (name, value) = match column.values() {
+                Values::Numbers(numbers) => (column.family().prometheus(), numbers.get(row).copied()),
+                Values::Histograms(_, rows) => (
+                    format!("{}_count", column.family().prometheus()),
+                    rows.get(row).map(|buckets| buckets.count() as f64),
+                ),
+            };
+            if let Some(value) = value {
+                all.push(Sample { name, labels, value });
+            }
+        }
+    }
+    all
+}
+
+/// A card as JSON: for `once --output json` and `/api/v1/checks`.
+pub(crate) fn as_json(key: &Key, card: &Card, now: Instant) -> Value {
+    let last = card.last();
+    let (runs, failures) = card.totals();
+    let stale = last.is_some_and(|last| last.expires <= now);
+    let standing = match last {
+        None => "waiting",
+        Some(_) if stale => "stale",
+        Some(last) if !last.up => "down",
+        Some(last) if !last.problems.is_empty() => "partly",
+        Some(_) => "up",
+    };
+    let samples: Vec<Value> = card
+        .samples(now)
+        .flat_map(|part| {
+            samples(part)
+                .into_iter()
+                .map(|sample| {
+                    let labels: serde_json::Map<String, Value> =
+                        sample.labels.into_iter().map(|(name, value)| (name, json!(value))).collect();
+                    json!({ "name": sample.name, "labels": labels, "value": sample.value })
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    json!({
+        "check": key.check,
+        "target": key.target,
+        "check_type": card.check_type(),
+        "state": standing,
+        "labels": card.spec().labels,
+        "interval_seconds": card.spec().every.as_secs_f64(),
+        "timeout_seconds": card.spec().timeout.as_secs_f64(),
+        "runs": runs,
+        "failures": failures,
+        "last_success": card.last_success().map(|moment| moment.to_string()),
+        "next_run_seconds": card.next().map(|next| next.saturating_duration_since(now).as_secs_f64()),
+        "last_run": last.map(|last| json!({
+            "ended": last.ended.to_string(),
+            "duration_seconds": last.took.as_secs_f64(),
+            "samples": last.samples,
+            "problems": last.problems.iter().map(|(endpoint, reason, text)| json!({
+                "endpoint": endpoint.as_str(), "reason": reason.as_str(), "text": text
+            })).collect::<Vec<_>>(),
+        })),
+        "samples": samples,
+    })
+}

@@ -1,0 +1,194 @@
+//! `datapulse serve`: runs the exporter until it is told to stop.
+
+use super::{FAILED, LogFormat, LogLevel, Serve, USAGE, complain};
+use crate::board::Board;
+use crate::config;
+use crate::config::secret::{Environment, Vault};
+use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig, page};
+use crate::run::Running;
+use crate::task;
+use crate::vitals::Vitals;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::filter::LevelFilter;
+
+/// Whoever asks for a reload while this many wait is told to try again.
+const RELOADS_WAITING: usize = 4;
+/// The whole end takes at most this long, then the process goes.
+const LONGEST_END: Duration = Duration::from_secs(10);
+
+/// A reload that somebody asked for; the answer goes back to them.
+type ReloadWish = Option<oneshot::Sender<Result<(), String>>>;
+
+/// Sets up the log of the process on standard error.
+pub fn start_log(level: LogLevel, format: LogFormat) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    // A closed or full standard error must neither end nor block us: lines that cannot be written are lost.
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a task panicked; the report of its check says more");
+    }));
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(flags: Serve, environment: Environment, started: SystemTime) -> ExitCode {
+    let plan = match config::load(&flags.config.config_file) {
+        Ok(plan) => plan,
+        Err(faults) => {
+            complain(format!("the configuration has faults; see `datapulse validate`\n{faults}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let web = match flags.web_config_file.as_deref().map_or_else(|| Ok(WebConfig::none()), WebConfig::open) {
+        Ok(web) => web,
+        Err(faults) => {
+            complain(format!("the web configuration has faults\n{faults}"));
+            return ExitCode::from(USAGE);
+        }
+    };
+    let listeners = match http::bind(&flags.listen).await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            complain(error);
+            return ExitCode::from(FAILED);
+        }
+    };
+    for listener in &listeners {
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+        }
+    }
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            complain(format!("could not listen to signals: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let board = Arc::new(Board::new(started));
+    let vault = Arc::new(Vault::new(environment, &plan.base));
+    let running =
+        Running::start(flags.config.config_file.clone(), plan, Arc::clone(&board), Arc::clone(&vault));
+    let counters = Arc::new(HttpCounters::default());
+    let vitals = Vitals::new(Arc::clone(&running.reloads), vault, Arc::clone(&counters), running.pushes());
+    let vitals = task::spawn(vitals.live(Arc::clone(&board)));
+    let (wishes, inbox) = mpsc::channel(RELOADS_WAITING);
+    let ready = Arc::new(AtomicBool::new(true));
+    let server = Server::new(site(&flags, &board, wishes, &ready), web, Limits::default(), counters);
+    let stop = CancellationToken::new();
+    let http_stop = stop.clone();
+    let mut http = task::spawn(async move { server.run(listeners, http_stop).await });
+
+    let (running, mut signals) = attend(running, inbox, signals).await;
+    ready.store(false, Ordering::Relaxed);
+    tracing::info!("stopping");
+    let end = async {
+        // The sinks flush what the checks said last; requests in flight are answered meanwhile.
+        stop.cancel();
+        let (joined, ()) = tokio::join!(http.join(), running.stop());
+        if let Err(error) = joined {
+            tracing::error!(%error, "the HTTP server ended badly");
+        }
+    };
+    tokio::select! {
+        ended = tokio::time::timeout(LONGEST_END, end) => {
+            if ended.is_err() {
+                tracing::warn!("not everything ended in time");
+            }
+        }
+        () = signals.stop() => tracing::warn!("told to stop again: ending at once"),
+    }
+    drop(vitals);
+    tracing::info!("stopped");
+    ExitCode::SUCCESS
+}
+
+/// Serves reloads until a signal to stop.
+async fn attend(
+    mut running: Running,
+    mut inbox: mpsc::Receiver<ReloadWish>,
+    mut signals: Signals,
+) -> (Running, Signals) {
+    loop {
+        let wish = tokio::select! {
+            _ = signals.terminate.recv() => return (running, signals),
+            _ = signals.interrupt.recv() => return (running, signals),
+            _ = signals.reload.recv() => None,
+            wish = inbox.recv() => wish.flatten(),
+        };
+        let result = running.reload().await;
+        if let Some(answer) = wish {
+            // Whoever asked may have gone; the log has the result.
+            drop(answer.send(result));
+        }
+    }
+}
+
+fn site(
+    flags: &Serve,
+    board: &Arc<Board>,
+    wishes: mpsc::Sender<ReloadWish>,
+    ready: &Arc<AtomicBool>,
+) -> Site {
+    let (snapshots, ready) = (Arc::clone(board), Arc::clone(ready));
+    let reload: http::Reload = Arc::new(move || {
+        let wishes = wishes.clone();
+        Box::pin(async move {
+            let (answer, result) = oneshot::channel();
+            wishes
+                .try_send(Some(answer))
+                .map_err(|_full| "other reloads are waiting; try again".to_owned())?;
+            result.await.map_err(|_gone| "datapulse is stopping".to_owned())?
+        })
+    });
+    Site {
+        telemetry_path: flags.telemetry_path.clone(),
+        snapshots: Arc::new(move || snapshots.snapshot()),
+        pages: page::pages(board, &flags.telemetry_path),
+        ready: Arc::new(move || ready.load(Ordering::Relaxed)),
+        reload: flags.enable_lifecycle.then_some(reload),
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    reload: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

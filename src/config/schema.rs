@@ -1,0 +1,82 @@
+//! The JSON schema of the configuration, from the types that read it.
+
+use super::sections::{Envelope, Matching, SERVERS};
+use super::target::Target;
+use super::{Outputs, Secrets};
+use crate::checks;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+/// The schema of a configuration file, draft 2020-12.
+pub fn schema() -> Value {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let target = generator.subschema_for::<Target>().to_value();
+    let matching = generator.subschema_for::<Matching>().to_value();
+    let secrets = generator.subschema_for::<Secrets>().to_value();
+    let outputs = generator.subschema_for::<Outputs>().to_value();
+    // Envelope and own keys are merged into one object, so they are wanted in place and not as definitions.
+    let envelope = Envelope::json_schema(&mut generator).to_value();
+    let mut checks = Vec::new();
+    let mut defaults = Map::new();
+    for kind in checks::ALL {
+        let own = (kind.schema)(&mut generator).to_value();
+        let whole = check(&envelope, &own, &target, &matching, kind.ends.len() > 1);
+        let mut partial = whole.clone();
+        if let Some(object) = partial.as_object_mut() {
+            object.remove("required");
+            object.remove("oneOf");
+        }
+        defaults.insert(kind.word.to_owned(), partial);
+        checks.push(json!({
+            "type": "object", "required": [kind.word], "additionalProperties": false,
+            "properties": { kind.word: whole }
+        }));
+    }
+    // Definitions last: everything above adds to them.
+    let definitions = generator.take_definitions(true);
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "datapulse",
+        "description": "Configuration of datapulse",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "data_dir": { "type": "string", "description": "where state is kept that survives a restart" },
+            "secrets": secrets,
+            "include": {
+                "type": "array", "items": { "type": "string" },
+                "description": "further files with targets and checks; * in the last part of a path matches any characters"
+            },
+            "targets": { "type": "object", "additionalProperties": target, "description": "servers, named once" },
+            "defaults": {
+                "type": "object", "additionalProperties": false, "properties": defaults,
+                "description": "keys that checks of a type have unless they set them"
+            },
+            "checks": { "type": "array", "items": { "oneOf": checks }, "description": "one check an item" },
+            "outputs": outputs
+        },
+        "$defs": definitions
+    })
+}
+
+/// Envelope and own keys of a check in one object.
+fn check(envelope: &Value, own: &Value, target: &Value, matching: &Value, publisher: bool) -> Value {
+    let mut properties = Map::new();
+    for part in [envelope, own] {
+        if let Some(found) = part.get("properties").and_then(Value::as_object) {
+            properties.extend(found.clone());
+        }
+    }
+    let server = json!({ "anyOf": [{ "type": "string", "description": "name of a target" }, target] });
+    let several = json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, matching] });
+    for (key, schema) in SERVERS.into_iter().zip([server.clone(), several, server]) {
+        if key != "publisher" || publisher {
+            properties.insert(key.to_owned(), schema);
+        }
+    }
+    json!({
+        "type": "object", "additionalProperties": false, "properties": properties, "required": ["name"],
+        "oneOf": [{ "required": ["target"] }, { "required": ["targets"] }]
+    })
+}

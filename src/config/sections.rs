@@ -1,0 +1,488 @@
+//! The sections of the configuration: files, targets and checks, with all that has to fit together.
+
+use super::fault::{Fault, Faults, suggest};
+use super::node::{Entry, Node, parse};
+use super::read::{read, read_rest};
+use super::scalar::Interval;
+use super::target::{Server, Target, Thresholds};
+use super::{Assignment, DEFAULT_LIMIT, LONGEST_DEFAULT_TIMEOUT, Outputs, Plan, Secrets, read_file};
+use crate::board::{self, Key};
+use crate::checks::{self, Kind};
+use crate::config::secret::Text;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Keys of a configuration file.
+const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs"];
+/// Keys of an included file.
+const INCLUDED_KEYS: [&str; 2] = ["targets", "checks"];
+/// A check runs at most this often.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+/// Labels that samples have anyway.
+const RESERVED_LABELS: [&str; 6] = ["check", "target", "le", "quantile", "job", "instance"];
+
+/// The keys that every check has beside its own.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Envelope {
+    /// Name of the check: the label `check`. Unique.
+    pub(super) name: String,
+    /// How often it runs; from 1s on.
+    pub(super) every: Option<Interval>,
+    /// Aligns runs to the wall clock, moved by this.
+    pub(super) offset: Option<Interval>,
+    /// How long a run may take; the interval, at most 10s, when absent.
+    pub(super) timeout: Option<Interval>,
+    /// How long values outlive a failed run; they go at once when absent.
+    pub(super) keep_for: Option<Interval>,
+    /// Label sets a family; 1000 when absent. What is beyond is left out and counted.
+    pub(super) limit: Option<usize>,
+    /// Labels put on every sample of this check; a target's label of the same name beats it.
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    /// Limits that the bundled rules use instead of their own; a target's beat these.
+    #[serde(default)]
+    pub(super) thresholds: Thresholds,
+}
+
+/// Keys of the envelope as serde reads them.
+const ENVELOPE: [&str; 8] =
+    ["name", "every", "offset", "timeout", "keep_for", "limit", "labels", "thresholds"];
+/// Keys of the envelope that name servers.
+pub(super) const SERVERS: [&str; 3] = ["target", "targets", "publisher"];
+
+/// `targets: {match: {label: value}}`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Matching {
+    /// Every target that has all of these labels.
+    #[serde(rename = "match")]
+    pub(super) labels: BTreeMap<String, String>,
+}
+
+pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
+    let text = read_file(path, faults)?;
+    let mut root = parse(&path.display().to_string(), &text, faults)?;
+    let base = std::path::absolute(path).ok()?.parent()?.to_owned();
+    mapping(&root, "", faults)?;
+    unknown_keys(&root, &KEYS, faults);
+    let included = included(&mut root, &base, faults);
+
+    let mut servers = Servers { base: &base, known: BTreeMap::new() };
+    let mut checks = Vec::new();
+    let defaults = root.take("defaults").map(|entry| entry.value);
+    if let Some(defaults) = &defaults {
+        check_defaults(defaults, faults);
+    }
+    for file in std::iter::once(&root).chain(&included) {
+        if let Some(targets) = file.get("targets") {
+            servers.read(targets, faults);
+        }
+    }
+    for file in std::iter::once(&root).chain(&included) {
+        let Some(list) = file.get("checks").filter(|list| !list.is_nothing()) else { continue };
+        match list.items() {
+            Some(items) => {
+                checks.extend(items.iter().enumerate().map(|(at, item)| (format!("checks[{at}]"), item)))
+            }
+            None => faults.push(Fault::new(
+                list.place(),
+                "checks",
+                "expected a list of checks, each `- word: {name: ...}`",
+            )),
+        }
+    }
+    let mut reader = Checks {
+        servers: &mut servers,
+        defaults: defaults.as_ref(),
+        names: BTreeMap::new(),
+        found: Vec::new(),
+    };
+    for (path, item) in checks {
+        reader.check(&path, item, faults);
+    }
+    let assignments = reader.found;
+    let section = |key: &str| root.get(key).filter(|node| !node.is_nothing());
+    let secrets =
+        section("secrets").map_or_else(|| Some(Secrets::default()), |node| read(node, "secrets", faults));
+    let outputs =
+        section("outputs").map_or_else(|| Some(Outputs::default()), |node| read(node, "outputs", faults));
+    let data_dir: Option<PathBuf> = section("data_dir").and_then(|node| read(node, "data_dir", faults));
+    Some(Plan {
+        data_dir: data_dir.map(|dir| base.join(dir)),
+        secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
+        outputs: outputs?,
+        assignments,
+        base,
+    })
+}
+
+fn mapping<'a>(node: &'a Node, path: &str, faults: &mut Faults) -> Option<&'a [Entry]> {
+    let entries = node.entries();
+    if entries.is_none() {
+        faults.push(Fault::new(node.place(), path, "expected a mapping of keys to values"));
+    }
+    entries
+}
+
+fn unknown_keys(node: &Node, known: &[&str], faults: &mut Faults) {
+    for entry in node.entries().unwrap_or_default() {
+        let key = entry.key.text().unwrap_or_default();
+        if !known.contains(&key) {
+            let near = suggest(key, known.iter().copied())
+                .map(|near| format!("did you mean \"{near}\"? "))
+                .unwrap_or_default();
+            let hint = format!("{near}accepted: {}", known.join(", "));
+            faults.push(Fault::new(entry.key.place(), key, "unknown key").hint(hint));
+        }
+    }
+}
+
+/// Reads the files of `include:`, in the order of the list, those of a pattern in the order of their names.
+fn included(root: &mut Node, base: &Path, faults: &mut Faults) -> Vec<Node> {
+    let Some(entry) = root.take("include") else { return Vec::new() };
+    let patterns: Vec<String> = read(&entry.value, "include", faults).unwrap_or_default();
+    let mut nodes = Vec::new();
+    for pattern in patterns {
+        let paths = match matching_files(base, &pattern) {
+            Ok(paths) => paths,
+            Err(error) => {
+                let message = format!("could not list {pattern}: {error}");
+                faults.push(Fault::new(entry.value.place(), "include", message));
+                continue;
+            }
+        };
+        for path in paths {
+            let Some(text) = read_file(&path, faults) else { continue };
+            let Some(node) = parse(&path.display().to_string(), &text, faults) else { continue };
+            if mapping(&node, "", faults).is_some() {
+                unknown_keys(&node, &INCLUDED_KEYS, faults);
+                nodes.push(node);
+            }
+        }
+    }
+    nodes
+}
+
+/// A path, or a pattern with `*` in its last part. A pattern may match nothing, a path has to exist.
+fn matching_files(base: &Path, pattern: &str) -> std::io::Result<Vec<PathBuf>> {
+    let full = base.join(pattern);
+    let name = full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let Some((head, tail)) = name.split_once('*') else { return Ok(vec![full]) };
+    let folder = full.parent().unwrap_or(base);
+    let mut found = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let fits = name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail);
+        if fits && !name.starts_with('.') {
+            found.push(folder.join(name));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn check_defaults(defaults: &Node, faults: &mut Faults) {
+    for entry in mapping(defaults, "defaults", faults).unwrap_or_default() {
+        let word = entry.key.text().unwrap_or_default();
+        if !checks::ALL.iter().any(|kind| kind.word == word) {
+            faults.push(unknown_check(&entry.key, &format!("defaults.{word}"), word));
+        }
+        mapping(&entry.value, &format!("defaults.{word}"), faults);
+    }
+}
+
+fn unknown_check(at: &Node, path: &str, word: &str) -> Fault {
+    let known = checks::ALL.iter().map(|kind| kind.word);
+    let near =
+        suggest(word, known.clone()).map(|near| format!("did you mean \"{near}\"? ")).unwrap_or_default();
+    let known: Vec<&str> = known.collect();
+    Fault::new(at.place(), path, "unknown type of check")
+        .hint(format!("{near}accepted: {}", known.join(", ")))
+}
+
+/// The targets by name.
+struct Servers<'a> {
+    base: &'a Path,
+    /// `None`: it has faults of its own, so that its use is no further one.
+    known: BTreeMap<String, Option<Arc<Server>>>,
+}
+
+impl Servers<'_> {
+    fn read(&mut self, targets: &Node, faults: &mut Faults) {
+        if targets.is_nothing() {
+            return;
+        }
+        for entry in mapping(targets, "targets", faults).unwrap_or_default() {
+            let name = entry.key.text().unwrap_or_default().to_owned();
+            let path = format!("targets.{name}");
+            if self.known.contains_key(&name) {
+                faults.push(Fault::new(entry.key.place(), &path, "a target of this name was given before"));
+                continue;
+            }
+            let server = self.target(&entry.value, &path, Some(&name), faults);
+            self.known.insert(name, server);
+        }
+    }
+
+    fn target(
+        &self,
+        node: &Node,
+        path: &str,
+        name: Option<&str>,
+        faults: &mut Faults,
+    ) -> Option<Arc<Server>> {
+        let mut target: Target = read(node, path, faults)?;
+        check_labels(&target.labels, node.get("labels"), &format!("{path}.labels"), faults);
+        target.ca = target.ca.map(|ca| self.base.join(ca));
+        let name = name.map_or_else(|| inline_name(&target), str::to_owned);
+        Some(Arc::new(Server { name, target }))
+    }
+
+    fn named(&self, name: &str, at: &Node, path: &str, faults: &mut Faults) -> Option<Arc<Server>> {
+        if let Some(server) = self.known.get(name) {
+            return server.clone();
+        }
+        let known: Vec<&str> = self.known.keys().map(String::as_str).collect();
+        let near = suggest(name, known.iter().copied())
+            .map(|near| format!("did you mean \"{near}\"? "))
+            .unwrap_or_default();
+        let hint = match known.as_slice() {
+            [] => "there are no targets; add it under `targets:`".to_owned(),
+            known => format!("{near}known: {}", known.join(", ")),
+        };
+        faults.push(Fault::new(at.place(), path, format!("there is no target \"{name}\"")).hint(hint));
+        None
+    }
+
+    /// A server by its name, or written in place; with its name only in the first case.
+    fn server(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<(Option<String>, Arc<Server>)> {
+        match node.text() {
+            Some(name) => Some((Some(name.to_owned()), self.named(name, node, path, faults)?)),
+            None => Some((None, self.target(node, path, None, faults)?)),
+        }
+    }
+}
+
+fn inline_name(target: &Target) -> String {
+    let host = match &target.host {
+        Text::Plain(host) => host.clone(),
+        Text::Kept(reference) => reference.to_string(),
+    };
+    target.port.map_or(host.clone(), |port| format!("{host}:{port}"))
+}
+
+fn check_labels(labels: &BTreeMap<String, String>, at: Option<&Node>, path: &str, faults: &mut Faults) {
+    let own: BTreeSet<String> = board::families()
+        .iter()
+        .flat_map(|family| family.labels.iter().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    for name in labels.keys() {
+        let first = name.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+        let rest = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let message = if !first || !rest || name.starts_with("__") {
+            "not a label name; letters, digits and underscores, not beginning with a digit or two underscores"
+        } else if RESERVED_LABELS.contains(&name.as_str()) || own.contains(name) {
+            "samples have this label already; take another name"
+        } else {
+            continue;
+        };
+        if let Some(at) = at {
+            faults.push(Fault::new(at.place(), format!("{path}.{name}"), message));
+        }
+    }
+}
+
+/// Reads checks one by one.
+struct Checks<'a> {
+    servers: &'a mut Servers<'a>,
+    defaults: Option<&'a Node>,
+    /// Where each name was given.
+    names: BTreeMap<String, String>,
+    found: Vec<Assignment>,
+}
+
+impl Checks<'_> {
+    fn check(&mut self, path: &str, item: &Node, faults: &mut Faults) {
+        let Some([entry]) = item.entries() else {
+            let message = "expected one check, written `- word: {name: ...}`";
+            faults.push(Fault::new(item.place(), path, message));
+            return;
+        };
+        let word = entry.key.text().unwrap_or_default();
+        let path = format!("{path}.{word}");
+        let Some(kind) = checks::ALL.iter().find(|kind| kind.word == word) else {
+            faults.push(unknown_check(&entry.key, &path, word));
+            return;
+        };
+        let mut node = entry.value.clone();
+        if mapping(&node, &path, faults).is_none() {
+            return;
+        }
+        if let Some(defaults) = self.defaults.and_then(|defaults| defaults.get(word)) {
+            node.fill(defaults);
+        }
+        let letter = node.clone();
+        let mut servers = node.split(if kind.ends.len() > 1 { &SERVERS } else { &SERVERS[..2] });
+        let envelope_node = node.split(&ENVELOPE);
+        let also: Vec<&str> = SERVERS.iter().chain(&ENVELOPE).copied().collect();
+        let config = (kind.read)(&node, &path, &also, faults);
+        let envelope: Option<Envelope> = read_rest(&envelope_node, &path, &also, faults);
+        if let Some(envelope) = &envelope {
+            self.check_envelope(envelope, kind, &letter, &path, faults);
+        }
+        let publisher = servers.take("publisher").map(|entry| {
+            self.servers.server(&entry.value, &format!("{path}.publisher"), faults).map(|(_, server)| server)
+        });
+        let targets = self.targets(&mut servers, &letter, &path, faults);
+        if let (Some(envelope), Some(config)) = (envelope, config) {
+            for (name, server, at) in targets {
+                let publisher = match &server.target.publisher {
+                    Some(own) if kind.ends.len() > 1 => {
+                        self.servers.named(own, &at, &format!("{path}.target"), faults)
+                    }
+                    _ => publisher.clone().flatten(),
+                };
+                let assignment = assignment(&envelope, kind, config.clone(), name, server, publisher);
+                self.found.push(assignment);
+            }
+        }
+    }
+
+    fn check_envelope(
+        &mut self,
+        envelope: &Envelope,
+        kind: &Kind,
+        letter: &Node,
+        path: &str,
+        faults: &mut Faults,
+    ) {
+        let place = |key: &str| letter.get(key).unwrap_or(letter).place().clone();
+        if envelope.name.is_empty() {
+            faults.push(Fault::new(&place("name"), format!("{path}.name"), "is empty"));
+        }
+        if let Some(before) = self.names.insert(envelope.name.clone(), place("name").to_string()) {
+            let message = format!("a check of this name was given before, at {before}");
+            faults.push(Fault::new(&place("name"), format!("{path}.name"), message));
+        }
+        match (&envelope.every, kind.every) {
+            (Some(every), _) if every.duration() < SHORTEST_INTERVAL => {
+                faults.push(Fault::new(&place("every"), format!("{path}.every"), "shorter than 1s"));
+            }
+            (None, None) => {
+                let message = "missing; this check has no default because every run costs money";
+                faults.push(Fault::new(letter.place(), format!("{path}.every"), message));
+            }
+            _ => {}
+        }
+        if envelope.timeout.as_ref().is_some_and(|timeout| timeout.duration().is_zero()) {
+            faults.push(Fault::new(&place("timeout"), format!("{path}.timeout"), "is zero"));
+        }
+        check_labels(&envelope.labels, letter.get("labels"), &format!("{path}.labels"), faults);
+    }
+
+    /// The targets of a check: name (absent for an inline one), server, and where it was named.
+    fn targets(
+        &self,
+        servers: &mut Node,
+        letter: &Node,
+        path: &str,
+        faults: &mut Faults,
+    ) -> Vec<(Option<String>, Arc<Server>, Node)> {
+        let (one, many) = (servers.take("target"), servers.take("targets"));
+        match (one, many) {
+            (Some(one), None) => {
+                let found = self.servers.server(&one.value, &format!("{path}.target"), faults);
+                found.map(|(name, server)| (name, server, one.value)).into_iter().collect()
+            }
+            (None, Some(many)) => self.many(&many.value, &format!("{path}.targets"), faults),
+            (Some(_), Some(many)) => {
+                faults.push(Fault::new(
+                    many.key.place(),
+                    format!("{path}.targets"),
+                    "there is `target` as well; write one of the two",
+                ));
+                Vec::new()
+            }
+            (None, None) => {
+                let hint = "write `target: name` of one under `targets:`, or `target: {host: ...}`";
+                faults.push(Fault::new(letter.place(), format!("{path}.target"), "missing").hint(hint));
+                Vec::new()
+            }
+        }
+    }
+
+    fn many(&self, node: &Node, path: &str, faults: &mut Faults) -> Vec<(Option<String>, Arc<Server>, Node)> {
+        let named = |server: &Arc<Server>| (Some(server.name.clone()), Arc::clone(server), node.clone());
+        if let Some(items) = node.items() {
+            let mut found = Vec::new();
+            let mut seen = BTreeSet::new();
+            for (at, item) in items.iter().enumerate() {
+                let path = format!("{path}[{at}]");
+                let Some(name) = item.text() else {
+                    faults.push(Fault::new(item.place(), path, "expected the name of a target"));
+                    continue;
+                };
+                if !seen.insert(name) {
+                    faults.push(Fault::new(
+                        item.place(),
+                        path,
+                        format!("\"{name}\" stands in this list already"),
+                    ));
+                    continue;
+                }
+                found.extend(
+                    self.servers
+                        .named(name, item, &path, faults)
+                        .map(|server| (Some(name.to_owned()), server, item.clone())),
+                );
+            }
+            return found;
+        }
+        let Some(wanted) = read::<Matching>(node, path, faults) else { return Vec::new() };
+        let fits = |server: &&Arc<Server>| {
+            wanted.labels.iter().all(|(name, value)| server.target.labels.get(name) == Some(value))
+        };
+        let found: Vec<_> = self.servers.known.values().flatten().filter(fits).map(named).collect();
+        if found.is_empty() {
+            faults.push(Fault::new(node.place(), path, "no target has these labels"));
+        }
+        found
+    }
+}
+
+fn assignment(
+    envelope: &Envelope,
+    kind: &Kind,
+    config: checks::Config,
+    target: Option<String>,
+    server: Arc<Server>,
+    publisher: Option<Arc<Server>>,
+) -> Assignment {
+    let duration = |interval: &Option<Interval>| interval.as_ref().map(Interval::duration);
+    // A check without a default interval and without one of its own was refused above.
+    let every = duration(&envelope.every).or(kind.every).unwrap_or(LONGEST_DEFAULT_TIMEOUT);
+    let mut labels = envelope.labels.clone();
+    labels.extend(server.target.labels.clone());
+    Assignment {
+        key: Key { check: envelope.name.clone(), target },
+        config,
+        every,
+        offset: duration(&envelope.offset),
+        timeout: duration(&envelope.timeout).unwrap_or(every.min(LONGEST_DEFAULT_TIMEOUT)),
+        keep_for: duration(&envelope.keep_for),
+        limit: envelope.limit.unwrap_or(DEFAULT_LIMIT),
+        labels,
+        thresholds: server.target.thresholds.over(&envelope.thresholds),
+        server,
+        publisher,
+    }
+}

@@ -1,0 +1,236 @@
+//! Builds all tasks from a plan, owns them, changes them at a reload, and ends them in order.
+
+use crate::actor::{self, Job};
+use crate::board::{Board, Key};
+use crate::check::Check;
+use crate::checks::Visit;
+use crate::config::fault::Fault;
+use crate::config::secret::Vault;
+use crate::config::{self, Assignment, Outputs, Plan};
+use crate::sinks::{self, Newest, PushCounters};
+use crate::task::{self, Task};
+use crate::vitals::Reloads;
+use jiff::Timestamp;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Whoever is not done by then is named and ended.
+const DRAIN: Duration = Duration::from_secs(6);
+/// A sink's last push ends by itself before this.
+const LAST_PUSH: Duration = Duration::from_secs(3);
+
+/// All that runs because the configuration says so.
+pub struct Running {
+    file: PathBuf,
+    plan: Plan,
+    board: Arc<Board>,
+    vault: Arc<Vault>,
+    pub(crate) reloads: Arc<Reloads>,
+    actors: BTreeMap<Key, Actor>,
+    refresh: Option<Task<()>>,
+    otlp: Output,
+    dogstatsd: Output,
+}
+
+struct Actor {
+    assignment: Assignment,
+    stop: CancellationToken,
+    task: Task<()>,
+}
+
+/// A sink with its counters, which outlive a reload.
+struct Output {
+    name: &'static str,
+    running: Option<(Task<()>, CancellationToken)>,
+    counters: Arc<PushCounters>,
+}
+
+impl Running {
+    /// Starts everything that a plan asks for.
+    pub fn start(file: PathBuf, plan: Plan, board: Arc<Board>, vault: Arc<Vault>) -> Self {
+        let mut running = Self {
+            file,
+            board,
+            vault,
+            reloads: Arc::new(Reloads::new(Timestamp::now())),
+            actors: BTreeMap::new(),
+            refresh: None,
+            otlp: Output::new("otlp"),
+            dogstatsd: Output::new("dogstatsd"),
+            plan,
+        };
+        // Sinks before checks: what a sink finds at its start is taken as told already.
+        running.start_outputs(None);
+        for assignment in running.plan.assignments.clone() {
+            running.start_actor(assignment);
+        }
+        running.start_refresh();
+        running
+    }
+
+    /// The sinks and their counters, for the instruments.
+    pub fn pushes(&self) -> Vec<(&'static str, Arc<PushCounters>)> {
+        [&self.otlp, &self.dogstatsd].map(|output| (output.name, Arc::clone(&output.counters))).into()
+    }
+
+    /// Reads the configuration again. With any fault the old one stays as it is.
+    pub async fn reload(&mut self) -> Result<(), String> {
+        let result = self.try_reload().await;
+        self.reloads.note(result.is_ok(), Timestamp::now());
+        match &result {
+            Ok(()) => tracing::info!(checks = self.actors.len(), "configuration reloaded"),
+            Err(faults) => tracing::error!(%faults, "configuration not reloaded; the old one stays"),
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<(), String> {
+        let plan = config::load(&self.file).map_err(|faults| faults.to_string())?;
+        if plan.data_dir != self.plan.data_dir {
+            let message = "changing it needs a restart".to_owned();
+            return Err(Fault { place: None, key: "data_dir".into(), message, hint: None }.to_string());
+        }
+        for reference in plan.references() {
+            self.vault.secret(reference).await.map_err(|problem| problem.to_string())?;
+        }
+        let mut wanted: BTreeMap<Key, Assignment> =
+            plan.assignments.iter().map(|assignment| (assignment.key.clone(), assignment.clone())).collect();
+        let mut ended = Vec::new();
+        for key in self.actors.keys().cloned().collect::<Vec<_>>() {
+            let same = self
+                .actors
+                .get(&key)
+                .zip(wanted.get(&key))
+                .is_some_and(|(actor, new)| actor.assignment == *new);
+            if same {
+                wanted.remove(&key);
+            } else if let Some(actor) = self.actors.remove(&key) {
+                actor.stop.cancel();
+                ended.push((key, actor));
+            }
+        }
+        for (key, actor) in ended {
+            join(&key.to_string(), actor.task, DRAIN).await;
+            if wanted.contains_key(&key) { self.board.clear(&key) } else { self.board.withdraw(&key) }
+        }
+        for assignment in wanted.into_values() {
+            self.start_actor(assignment);
+        }
+        let before = std::mem::replace(&mut self.plan, plan);
+        if before.secrets_refresh != self.plan.secrets_refresh {
+            self.start_refresh();
+        }
+        if before.outputs.otlp != self.plan.outputs.otlp {
+            self.otlp.stop().await;
+        }
+        if before.outputs.dogstatsd != self.plan.outputs.dogstatsd {
+            self.dogstatsd.stop().await;
+        }
+        self.start_outputs(Some(&before.outputs));
+        Ok(())
+    }
+
+    /// Ends everything: checks first, so that what they still say goes out; then the sinks flush.
+    pub async fn stop(mut self) {
+        self.refresh = None;
+        for actor in self.actors.values() {
+            actor.stop.cancel();
+        }
+        let until = tokio::time::Instant::now() + DRAIN;
+        for (key, actor) in std::mem::take(&mut self.actors) {
+            join(&key.to_string(), actor.task, until.saturating_duration_since(tokio::time::Instant::now()))
+                .await;
+        }
+        tokio::join!(self.otlp.stop(), self.dogstatsd.stop());
+    }
+
+    fn start_actor(&mut self, assignment: Assignment) {
+        self.board.register(&assignment.key, assignment.spec());
+        let stop = CancellationToken::new();
+        let life = Life { assignment: &assignment, board: &self.board, vault: &self.vault, stop: &stop };
+        let future = assignment.config.visit(life);
+        let actor = Actor { task: task::spawn(future), stop, assignment };
+        self.actors.insert(actor.assignment.key.clone(), actor);
+    }
+
+    fn start_refresh(&mut self) {
+        let (vault, every) = (Arc::clone(&self.vault), self.plan.secrets_refresh);
+        self.refresh = Some(task::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                vault.refresh().await;
+            }
+        }));
+    }
+
+    /// Starts the sinks whose configuration is not the one they had `before`.
+    fn start_outputs(&mut self, before: Option<&Outputs>) {
+        let board = Arc::clone(&self.board);
+        let newest: Newest = Arc::new(move || board.snapshot());
+        let Outputs { otlp, dogstatsd } = &self.plan.outputs;
+        if let Some(config) = otlp.as_ref().filter(|_| before.is_none_or(|before| before.otlp != *otlp)) {
+            let (vault, stop) = (Arc::clone(&self.vault), CancellationToken::new());
+            let counters = Arc::clone(&self.otlp.counters);
+            let task = sinks::otlp::start(config.clone(), Arc::clone(&newest), vault, counters, stop.clone());
+            self.otlp.running = Some((task, stop));
+        }
+        if let Some(config) =
+            dogstatsd.as_ref().filter(|_| before.is_none_or(|before| before.dogstatsd != *dogstatsd))
+        {
+            let (counters, stop) = (Arc::clone(&self.dogstatsd.counters), CancellationToken::new());
+            match sinks::dogstatsd::start(config.clone(), newest, counters, stop.clone()) {
+                Ok(task) => self.dogstatsd.running = Some((task, stop)),
+                Err(error) => tracing::error!(%error, "could not start the thread of the DogStatsD sink"),
+            }
+        }
+    }
+}
+
+impl Output {
+    fn new(name: &'static str) -> Self {
+        Self { name, running: None, counters: Arc::default() }
+    }
+
+    async fn stop(&mut self) {
+        if let Some((task, stop)) = self.running.take() {
+            stop.cancel();
+            join(self.name, task, LAST_PUSH).await;
+        }
+    }
+}
+
+/// Starts the life of a check, whatever its type.
+struct Life<'a> {
+    assignment: &'a Assignment,
+    board: &'a Arc<Board>,
+    vault: &'a Arc<Vault>,
+    stop: &'a CancellationToken,
+}
+
+impl Visit for Life<'_> {
+    type Out = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+    fn visit<C: Check>(self, config: &C::Config) -> Self::Out {
+        let job = Job::<C> {
+            key: self.assignment.key.clone(),
+            config: config.clone(),
+            clients: self.assignment.clients(self.vault),
+            every: self.assignment.every,
+            offset: self.assignment.offset,
+        };
+        actor::boxed(job, Arc::clone(self.board), self.stop.clone())
+    }
+}
+
+async fn join(name: &str, mut task: Task<()>, longest: Duration) {
+    match tokio::time::timeout(longest, task.join()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(task = name, %error, "task ended badly"),
+        Err(_) => tracing::warn!(task = name, "task did not end in time and was aborted"),
+    }
+}
