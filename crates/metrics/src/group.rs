@@ -145,3 +145,84 @@ impl<'a> Member<'a> {
         labels.filter(move |(name, _)| !shadowed || family.labels.iter().all(|own| own != *name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::Answer;
+    use crate::family::{Labels, Unit};
+    use std::sync::Arc;
+    use std::time::SystemTime;
+
+    fn family(kind: Kind) -> Arc<Family> {
+        Arc::new(Family {
+            name: "pool.size".into(),
+            unit: Unit::None,
+            kind,
+            labels: Labels::Configured(vec!["pool".to_owned()]),
+            help: "".into(),
+            pushed: true,
+            datadog_name: None,
+        })
+    }
+
+    fn part(check: &str, samples: &[(&Arc<Family>, &str, f64)]) -> Arc<Part> {
+        let mut answer = Answer::new();
+        for (family, label, value) in samples {
+            answer.set_configured(family, &[label], *value);
+        }
+        let labels = Arc::from([("check".to_owned(), check.to_owned())]);
+        Arc::new(Part { labels, answer, from: None, until: None, counting_since: SystemTime::UNIX_EPOCH })
+    }
+
+    /// Check, own label and value of all rows shown, and the number of groups.
+    fn shown(parts: Vec<Arc<Part>>) -> (Vec<(String, String, f64)>, usize) {
+        #[expect(clippy::disallowed_methods, reason = "any moment will do")]
+        let now = Instant::now();
+        let snapshot = Snapshot { generation: 0, parts };
+        let view = View::new(&snapshot, now, |_| true);
+        let mut rows = Vec::new();
+        for member in view.groups.iter().flat_map(|group| &group.members) {
+            let Values::Numbers(numbers) = member.column.values() else { panic!("numbers") };
+            for (row, value) in numbers.iter().enumerate().filter(|(row, _)| !member.hides(*row)) {
+                let check = member.part.label("check").unwrap().to_owned();
+                rows.push((check, member.column.labels(row).collect(), *value));
+            }
+        }
+        (rows, view.groups.len())
+    }
+
+    fn row(check: &str, label: &str, value: f64) -> (String, String, f64) {
+        (check.to_owned(), label.to_owned(), value)
+    }
+
+    #[test]
+    fn families_of_equal_name_are_one_group_in_the_order_of_the_parts() {
+        let (one, other) = (family(Kind::Gauge), family(Kind::Gauge));
+        let parts = vec![
+            part("a", &[(&one, "x", 1.0)]),
+            part("b", &[(&other, "x", 2.0)]),
+            part("c", &[(&one, "x", 3.0)]),
+        ];
+        assert_eq!(shown(parts), (vec![row("a", "x", 1.0), row("b", "x", 2.0), row("c", "x", 3.0)], 1));
+    }
+
+    #[test]
+    fn of_equal_samples_the_first_is_shown() {
+        let (one, other) = (family(Kind::Gauge), family(Kind::Gauge));
+        let first = part("a", &[(&one, "x", 1.0), (&one, "y", 2.0), (&other, "y", 3.0)]);
+        let second = part("a", &[(&other, "x", 4.0), (&other, "z", 5.0)]);
+        let rows = vec![row("a", "x", 1.0), row("a", "y", 2.0), row("a", "z", 5.0)];
+        assert_eq!(shown(vec![first, second]), (rows, 1));
+    }
+
+    #[test]
+    fn a_second_kind_under_the_same_name_is_left_out() {
+        // A gauge that is configured as `pool.size_total` meets the counter `pool.size`.
+        let mut gauge = Family::clone(&family(Kind::Gauge));
+        gauge.name = "pool.size_total".into();
+        let counter = family(Kind::Counter(crate::Origin::Ours));
+        let parts = vec![part("a", &[(&Arc::new(gauge), "x", 1.0)]), part("b", &[(&counter, "x", 2.0)])];
+        assert_eq!(shown(parts), (vec![row("a", "x", 1.0)], 1));
+    }
+}

@@ -1,5 +1,7 @@
 //! The same rows in every spelling, against files; `UPDATE=1` rewrites them.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
 use metrics::delta::Deltas;
 use metrics::dogstatsd::{self, Options};
 use metrics::exposition::{Dialect, encode};
