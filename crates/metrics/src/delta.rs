@@ -67,18 +67,17 @@ impl Deltas {
         for group in &View::new(snapshot, now, |_| true).groups {
             for member in &group.members {
                 let base = self.base(group, member);
-                match (member.column.values(), group.family.kind) {
-                    (Values::Numbers(totals), Kind::Counter(origin)) => {
-                        for (row, total) in totals.iter().enumerate() {
-                            self.number(key(&base, member, row), *total, origin, now);
+                for row in (0..member.column.len()).filter(|row| !member.hides(*row)) {
+                    let key = key(&base, member, row);
+                    match (member.column.values(), member.column.family().kind) {
+                        (Values::Numbers(totals), Kind::Counter(origin)) => {
+                            totals.get(row).map(|total| self.number(key, *total, origin, now));
                         }
-                    }
-                    (Values::Histograms(_, rows), _) => {
-                        for (row, buckets) in rows.iter().enumerate() {
-                            self.histogram(key(&base, member, row), buckets, now);
+                        (Values::Histograms(_, rows), _) => {
+                            rows.get(row).map(|total| self.histogram(key, total, now));
                         }
+                        (Values::Numbers(_), Kind::Gauge | Kind::Histogram) => {}
                     }
-                    (Values::Numbers(_), Kind::Gauge | Kind::Histogram) => {}
                 }
             }
         }
