@@ -2,6 +2,8 @@
 
 pub mod dogstatsd;
 pub mod otlp;
+#[cfg(test)]
+mod stage;
 
 use crate::check::{Problem, Reason};
 use crate::config::scalar::Interval;

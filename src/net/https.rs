@@ -1,5 +1,8 @@
 //! A small HTTP/1.1 client: one connection, one deadline around everything, capped answers, no redirects.
 
+#[cfg(test)]
+pub(crate) mod double;
+
 use super::stream::{self, Capped, Limit};
 use super::tls;
 use crate::check::{Problem, Reason};
@@ -286,4 +289,186 @@ impl schemars::JsonSchema for Url {
 pub fn quoted(text: &str) -> String {
     let clean = text.chars().take(LONGEST_QUOTE).map(|c| if c.is_control() { ' ' } else { c });
     clean.collect::<String>().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::double::{Act, Double, answer};
+    use super::*;
+
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+    fn client(server: &Double) -> Client {
+        Client::new(&format!("http://127.0.0.1:{}/base", server.port).parse().unwrap(), None)
+    }
+
+    async fn post(client: &mut Client) -> Result<Reply, Problem> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        client.post("/path?q=1", &HeaderMap::new(), "question", deadline).await
+    }
+
+    #[tokio::test]
+    async fn a_post_carries_headers_and_body_and_the_connection_is_kept() {
+        let server = Double::start(|_| Act::Say(OK.into())).await;
+        let mut client = client(&server);
+        let headers =
+            HeaderMap::from_iter([(hyper::header::AUTHORIZATION, HeaderValue::from_static("word"))]);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        for _ in 0..2 {
+            let reply = client.post("/path?q=1", &headers, "question", deadline).await.unwrap();
+            assert_eq!((reply.status.as_u16(), &reply.body[..]), (200, &b"hi"[..]));
+        }
+        let seen = server.seen();
+        assert_eq!(seen.iter().map(|seen| seen.connection).collect::<Vec<_>>(), [0, 0]);
+        assert!(seen[0].head.starts_with("post /path?q=1 http/1.1\r\n"), "{}", seen[0].head);
+        assert!(seen[0].head.contains(&format!("host: 127.0.0.1:{}\r\n", server.port)));
+        assert!(
+            seen[0].head.contains("authorization: word\r\n")
+                && seen[0].head.contains("user-agent: datapulse/")
+        );
+        assert_eq!(seen[0].body, b"question");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_closed_while_idle_is_replaced() {
+        let server = Double::start(|_| Act::SayAndClose(OK.into())).await;
+        let mut client = client(&server);
+        for _ in 0..3 {
+            assert_eq!(post(&mut client).await.unwrap().status, StatusCode::OK);
+        }
+        assert_eq!(server.seen().iter().map(|seen| seen.connection).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_arrived_is_not_sent_twice() {
+        let script = |number| if number == 0 { Act::Say(OK.into()) } else { Act::Close };
+        let server = Double::start(script).await;
+        let mut client = client(&server);
+        post(&mut client).await.unwrap();
+        assert_eq!(post(&mut client).await.unwrap_err().reason, Reason::Io);
+        assert_eq!(server.seen().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_cut_at_the_cap() {
+        const CHUNK: &[u8] = b"4000\r\n";
+        for (head, again) in [
+            ("HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 0x4000][..]),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", &[b'x'; 0x4000][..]),
+        ] {
+            let server = Double::start(move |_| Act::Flood(head.as_bytes(), again)).await;
+            let problem = post(&mut client(&server)).await.unwrap_err();
+            assert_eq!(problem.reason, Reason::TooLarge, "{problem}");
+        }
+        let server =
+            Double::start(|_| Act::Flood(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", CHUNK))
+                .await;
+        assert!(post(&mut client(&server)).await.is_err());
+        let server = Double::start(|_| Act::Flood(b"HTTP/1.1 200 OK\r\n", b"a: b\r\n")).await;
+        assert!(post(&mut client(&server)).await.is_err(), "headers without end");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_reported_without_its_query_and_not_followed() {
+        let server =
+            Double::start(|_| Act::Say(answer(307, "Location: http://127.0.0.1:1/x?token=canary\r\n", b"")))
+                .await;
+        let words = post(&mut client(&server)).await.unwrap_err().to_string();
+        assert!(
+            words.contains("answered 307 and points to http://127.0.0.1:1/x") && !words.contains("canary"),
+            "{words}"
+        );
+        assert_eq!(server.seen().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn silence_ends_at_the_deadline_and_garbage_is_a_protocol_problem() {
+        let server = Double::start(|_| Act::Hang).await;
+        let began = Instant::now();
+        let deadline = began + Duration::from_millis(200);
+        let problem = client(&server).post("/", &HeaderMap::new(), "", deadline).await.unwrap_err();
+        assert_eq!(problem.reason, Reason::Timeout);
+        assert!(began.elapsed() < Duration::from_secs(2));
+        let server = Double::start(|_| Act::SayAndClose(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec())).await;
+        assert_eq!(post(&mut client(&server)).await.unwrap_err().reason, Reason::Protocol);
+    }
+
+    #[tokio::test]
+    async fn the_certificate_has_to_carry_the_host_and_come_from_the_authority() {
+        let signed = |name: &str| rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+        for (name, trusted) in [("127.0.0.1", true), ("127.0.0.1", false), ("db.example", true)] {
+            let paper = signed(name);
+            let key = rustls::pki_types::PrivatePkcs8KeyDer::from(paper.signing_key.serialize_der());
+            let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = rustls::ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![paper.cert.der().clone()], key.into())
+                .unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+            let server = Double::start_with(|_| Act::Say(OK.into()), Some(acceptor)).await;
+            let ca = if trusted { paper.cert.pem() } else { signed(name).cert.pem() };
+            let path =
+                std::env::temp_dir().join(format!("datapulse-https-{}-{}", std::process::id(), server.port));
+            std::fs::write(&path, ca).unwrap();
+            let url = format!("https://127.0.0.1:{}", server.port).parse().unwrap();
+            let result = post(&mut Client::new(&url, Some(path.clone()))).await;
+            std::fs::remove_file(&path).unwrap();
+            match result {
+                Ok(reply) => assert!(trusted && name == "127.0.0.1" && reply.status == StatusCode::OK),
+                Err(problem) => {
+                    assert!(!trusted || name != "127.0.0.1", "{problem}");
+                    assert_eq!(problem.reason, Reason::Tls, "{problem}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
+        for (text, expected) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-5", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+            let reply = Reply { status: StatusCode::OK, headers, body: Bytes::new() };
+            assert_eq!(reply.retry_after(now), expected.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_or_refused_without_repeating_them() {
+        for (text, shown, host, port) in [
+            ("http://127.0.0.1:4318", "http://127.0.0.1:4318/", "127.0.0.1", 4318),
+            ("https://h.example", "https://h.example/", "h.example", 443),
+            ("http://h:80/a/b", "http://h/a/b", "h", 80),
+            ("http://[::1]:4318/", "http://[::1]:4318/", "::1", 4318),
+            ("https://[::1]", "https://[::1]/", "::1", 443),
+        ] {
+            let url: Url = text.parse().unwrap();
+            assert_eq!((url.to_string().as_str(), url.host.as_str(), url.port), (shown, host, port));
+        }
+        for text in [
+            "canary",
+            "canary:4318",
+            "ftp://canary",
+            "http://",
+            "http://canary:0",
+            "http://canary:99999",
+            "http://user:canary@h",
+            "http://h?key=canary",
+            "http://h/#canary",
+            "unix:///canary",
+        ] {
+            let fault = text.parse::<Url>().unwrap_err();
+            assert!(!fault.contains("canary"), "{fault}");
+        }
+    }
 }

@@ -83,26 +83,27 @@ async fn beat(
 ) {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let wish = async || {
-        if wishes.try_send(address.resolve().await).is_err() {
-            tracing::debug!(sink = SINK, "a cycle is waiting already");
-        }
-    };
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = async { ticks.tick().await; wish().await } => {}
+            () = async { ticks.tick().await; wish(&address, &wishes).await } => {}
         }
     }
     let last = async {
-        wish().await;
+        wish(&address, &wishes).await;
         drop(wishes);
         // Nothing is ever sent: the thread lets go of its end when it ends.
         drop(ended.await);
     };
     if timeout(LAST_WAIT, last).await.is_err() {
         tracing::warn!(sink = SINK, "the last push was given up");
+    }
+}
+
+async fn wish(address: &Address, wishes: &Wishes) {
+    if wishes.try_send(address.resolve().await).is_err() {
+        tracing::debug!(sink = SINK, "the cycle before is not over");
     }
 }
 
