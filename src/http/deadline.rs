@@ -3,6 +3,7 @@
 //! hyper's own header timeout also runs while a kept connection is idle, and nothing in it bounds a slow reader.
 
 use super::Limits;
+use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::future::Future;
 use std::io;
@@ -22,6 +23,8 @@ const PIECE: usize = 64 * 1024;
 pub(super) struct Pulse {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// The connection, when it waited to read during a request: it has to look again to start the clock of the next one.
+    waiting: AtomicWaker,
 }
 
 impl Pulse {
@@ -32,6 +35,7 @@ impl Pulse {
 
     fn end(&self) {
         self.ended.fetch_add(1, Ordering::Relaxed);
+        self.waiting.wake();
     }
 
     fn busy(&self) -> bool {
@@ -86,6 +90,7 @@ impl<S> Deadlines<S> {
     fn waits_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.pulse.busy() {
             self.reading.stop();
+            self.pulse.waiting.register(cx.waker());
             return Poll::Pending;
         }
         self.turn();

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
     use hyper::header::HeaderValue;
 
-    fn headers(name: HeaderName, lines: &[&'static str]) -> HeaderMap {
+    fn headers(name: &HeaderName, lines: &[&'static str]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for line in lines {
             map.append(name.clone(), HeaderValue::from_static(line));
@@ -171,7 +171,11 @@ mod tests {
             (&["text/plain", "application/openmetrics-text"], false),
             (&["application/openmetrics-text", "text/plain"], true),
         ] {
-            assert_eq!(matches!(dialect(&headers(ACCEPT, accept)), Dialect::OpenMetrics), open, "{accept:?}");
+            assert_eq!(
+                matches!(dialect(&headers(&ACCEPT, accept)), Dialect::OpenMetrics),
+                open,
+                "{accept:?}"
+            );
         }
     }
 
@@ -191,7 +195,7 @@ mod tests {
             (&["br", "gzip"], true),
             (&["gzipped"], false),
         ] {
-            assert_eq!(gzip(&headers(ACCEPT_ENCODING, accept)), expected, "{accept:?}");
+            assert_eq!(gzip(&headers(&ACCEPT_ENCODING, accept)), expected, "{accept:?}");
         }
     }
 

@@ -6,7 +6,7 @@ use super::web_config::Settings;
 use super::{Inner, Query, Reload};
 use crate::net::gzip;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
     HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -108,11 +108,15 @@ impl Inner {
         let Some(reload) = &self.site.reload else {
             return Reply::text(StatusCode::FORBIDDEN, "Lifecycle API is not enabled.\n");
         };
+        let too_large = || Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
+        if request.body().size_hint().lower() > LARGEST_BODY as u64 {
+            return too_large();
+        }
         // Left unread, the body would let the system reset the connection before the answer is there.
         let body = Limited::new(request.into_body(), LARGEST_BODY).collect();
         match timeout(self.limits.body, body).await {
             Ok(Ok(_)) => run(reload).await,
-            Ok(Err(_)) => Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n"),
+            Ok(Err(_)) => too_large(),
             Err(_) => Reply::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
         }
     }

@@ -295,3 +295,198 @@ impl ClientCertVerifier for Named {
         self.inner.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Folder, Got, Stage, ask, count, stage, until};
+    use super::super::{Limits, WebConfig};
+    use super::*;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::ClientConfig;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_rustls::TlsConnector;
+
+    /// A certificate with its key, signed by a CA.
+    struct Pair {
+        cert: String,
+        key: String,
+    }
+
+    struct Authority(Issuer<'static, KeyPair>, String);
+
+    impl Authority {
+        fn new() -> Self {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let pem = params.self_signed(&key).unwrap().pem();
+            Self(Issuer::new(params, key), pem)
+        }
+
+        fn sign(&self, name: &str) -> Pair {
+            let key = KeyPair::generate().unwrap();
+            let cert =
+                CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
+            Pair { cert: cert.pem(), key: key.serialize_pem() }
+        }
+    }
+
+    /// A client that trusts this authority, with a certificate of its own or without.
+    fn client(authority: &Authority, own: Option<&Pair>) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(authority.1.as_bytes()).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+        TlsConnector::from(Arc::new(match own {
+            None => builder.with_no_client_auth(),
+            Some(pair) => {
+                let chain = vec![CertificateDer::from_pem_slice(pair.cert.as_bytes()).unwrap()];
+                builder
+                    .with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap())
+                    .unwrap()
+            }
+        }))
+    }
+
+    /// Asks over TLS; `None` when the handshake or the request failed.
+    async fn scrape(stage: &Stage, client: &TlsConnector, name: &'static str) -> Option<Got> {
+        let stream = client.connect(ServerName::try_from(name).unwrap(), stage.connect().await).await.ok()?;
+        // With TLS 1.3 a client learns only after its handshake that its certificate was refused.
+        let asked = super::super::task::spawn(async move { ask(stream, "GET /metrics", &[]).await });
+        { asked }.join().await.ok()
+    }
+
+    fn open(folder: &Folder, more: &str) -> WebConfig {
+        let section = format!("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n{more}");
+        let web = WebConfig::open(&folder.write("web.yml", &section));
+        web.unwrap_or_else(|faults| panic!("{faults}")).looking_every(Duration::ZERO)
+    }
+
+    #[tokio::test]
+    async fn a_new_certificate_on_disk_is_used_and_a_half_written_pair_is_not() {
+        let (folder, old, new) = (Folder::new("change"), Authority::new(), Authority::new());
+        let pair = old.sign("old.test");
+        folder.write("cert.pem", &pair.cert);
+        folder.write("key.pem", &pair.key);
+        let stage = stage(open(&folder, ""), Limits::default(), None).await;
+        let (trusts_old, trusts_new) = (client(&old, None), client(&new, None));
+        assert_eq!(scrape(&stage, &trusts_old, "old.test").await.unwrap().status, 200);
+        assert!(scrape(&stage, &trusts_new, "new.test").await.is_none());
+
+        let pair = new.sign("new.test");
+        folder.write("cert.pem", &pair.cert);
+        assert_eq!(
+            scrape(&stage, &trusts_old, "old.test").await.unwrap().status,
+            200,
+            "cert and key do not fit yet"
+        );
+        folder.write("key.pem", &pair.key);
+        assert_eq!(scrape(&stage, &trusts_new, "new.test").await.unwrap().status, 200);
+        assert!(scrape(&stage, &trusts_old, "old.test").await.is_none());
+        folder.write("web.yml", "{}");
+        assert_eq!(
+            scrape(&stage, &trusts_new, "new.test").await.unwrap().status,
+            200,
+            "TLS is not switched off"
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_speaks_no_tls_is_closed_at_the_deadline_of_the_handshake() {
+        let (folder, authority) = (Folder::new("garbage"), Authority::new());
+        let pair = authority.sign("a.test");
+        folder.write("cert.pem", &pair.cert);
+        folder.write("key.pem", &pair.key);
+        let limits = Limits { handshake: Duration::from_millis(100), ..Limits::default() };
+        let stage = stage(open(&folder, ""), limits, None).await;
+        let _silent = stage.connect().await;
+        let mut plain = stage.connect().await;
+        plain.write_all(b"GET /metrics HTTP/1.1\r\n\r\n").await.unwrap();
+        until("both closed", || count(&stage.counters.handshake_failures) == 2).await;
+        assert_eq!(count(&stage.counters.requests), 0);
+    }
+
+    #[tokio::test]
+    async fn clients_are_let_in_by_their_certificates() {
+        let (folder, authority, stranger) = (Folder::new("mutual"), Authority::new(), Authority::new());
+        let pair = authority.sign("a.test");
+        folder.write("cert.pem", &pair.cert);
+        folder.write("key.pem", &pair.key);
+        folder.write("ca.pem", &authority.1);
+        let [prometheus, other, foreign] = [
+            authority.sign("prometheus.test"),
+            authority.sign("other.test"),
+            stranger.sign("prometheus.test"),
+        ];
+        let owns = [None, Some(&prometheus), Some(&other), Some(&foreign)];
+        for (rules, admitted) in [
+            ("client_auth_type: RequireAndVerifyClientCert", [false, true, true, false]),
+            ("client_auth_type: VerifyClientCertIfGiven", [true, true, true, false]),
+            (
+                "client_auth_type: RequireAndVerifyClientCert\n  client_allowed_sans: [x.test, prometheus.test]",
+                [false, true, false, false],
+            ),
+            (
+                "client_auth_type: RequireAndVerifyClientCert\n  max_version: TLS12",
+                [false, true, true, false],
+            ),
+        ] {
+            let stage = stage(
+                open(&folder, &format!("  client_ca_file: ca.pem\n  {rules}\n")),
+                Limits::default(),
+                None,
+            )
+            .await;
+            for (own, expected) in owns.iter().zip(admitted) {
+                let got = scrape(&stage, &client(&authority, *own), "a.test").await;
+                assert_eq!(got.is_some_and(|got| got.status == 200), expected, "{rules}");
+            }
+        }
+    }
+
+    #[test]
+    fn rules_for_client_certificates_have_to_make_sense() {
+        let (folder, authority) = (Folder::new("rules"), Authority::new());
+        let pair = authority.sign("a.test");
+        folder.write("cert.pem", &pair.cert);
+        folder.write("key.pem", &pair.key);
+        folder.write("ca.pem", &authority.1);
+        for (rules, expected) in [
+            ("client_ca_file: ca.pem", "set client_auth_type: RequireAndVerifyClientCert"),
+            ("client_auth_type: RequireAndVerifyClientCert", "client_ca_file is missing"),
+            ("client_auth_type: RequireAnyClientCert", "write RequireAndVerifyClientCert"),
+            ("client_auth_type: RequestClientCert", "write VerifyClientCertIfGiven"),
+            (
+                "client_auth_type: Yes",
+                "accepted: NoClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert",
+            ),
+            (
+                "client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: key.pem",
+                "there is no certificate in PEM format",
+            ),
+            (
+                "client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n  client_allowed_sans: [\"a@b\"]",
+                "only DNS names and IP addresses",
+            ),
+            (
+                "cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305, TLS_AES_128_GCM_SHA256]\n  curve_preferences: [CurveP256, X25519]\n  prefer_server_cipher_suites: false",
+                "",
+            ),
+        ] {
+            let text = format!("tls_server_config:\n  cert_file: cert.pem\n  key_file: key.pem\n  {rules}\n");
+            match WebConfig::open(&folder.write("web.yml", &text)) {
+                Ok(_) => assert_eq!(expected, "", "{rules}"),
+                Err(faults) => assert!(
+                    !expected.is_empty() && faults.to_string().contains(expected),
+                    "{rules}: {faults}"
+                ),
+            }
+        }
+        let other = authority.sign("a.test");
+        folder.write("key.pem", &other.key);
+        let text = "tls_server_config: {cert_file: cert.pem, key_file: key.pem}";
+        let faults = WebConfig::open(&folder.write("web.yml", text)).unwrap_err();
+        assert!(faults.to_string().contains("key and certificate do not fit"), "{faults}");
+    }
+}

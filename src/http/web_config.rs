@@ -166,14 +166,18 @@ fn load(file: &Path, files: &mut Files) -> Result<Settings, Faults> {
 }
 
 fn settings(file: &Path, files: &mut Files, faults: &mut Faults) -> Option<Settings> {
-    let text = match files.read(file).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
-        Ok(text) => text,
+    let name = file.file_name().map_or(file, Path::new);
+    match files.read(name).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
+        Ok(text) => settings_of(file, &text, files, faults),
         Err(error) => {
             faults.push(bare(format!("could not read {}: {error}", file.display()), "see --web.config.file"));
-            return None;
+            None
         }
-    };
-    let root = node::parse(&file.to_string_lossy(), &text, faults)?;
+    }
+}
+
+fn settings_of(file: &Path, text: &str, files: &mut Files, faults: &mut Faults) -> Option<Settings> {
+    let root = node::parse(&file.to_string_lossy(), text, faults)?;
     let sections: Sections = read(&root, "", faults)?;
     let headers =
         headers(&sections.http_server_config.headers, &mut Section::of(&root, "http_server_config", faults));
@@ -303,19 +307,18 @@ impl From<&Metadata> for Stamp {
 
 /// Reads files and remembers each with the stamp that it had before it was read.
 pub(super) struct Files {
+    /// The folder of the web configuration: relative names begin here.
     base: PathBuf,
     seen: Vec<(PathBuf, Option<Stamp>)>,
 }
 
 impl Files {
-    /// Relative names are relative to the web configuration.
     fn beside(file: &Path) -> Self {
         Self { base: file.parent().map(Path::to_owned).unwrap_or_default(), seen: Vec::new() }
     }
 
     fn read(&mut self, name: &Path) -> io::Result<Vec<u8>> {
-        // The configuration itself is named from the working directory, so it is the first one.
-        let path = if self.seen.is_empty() { name.to_owned() } else { self.base.join(name) };
+        let path = self.base.join(name);
         self.seen.push((path.clone(), Stamp::of(&path)));
         let metadata = std::fs::metadata(&path)?;
         // A pipe would block us for ever.
@@ -325,5 +328,152 @@ impl Files {
         let mut bytes = Vec::new();
         File::open(&path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Limits;
+    use super::super::tests::{Folder, count, stage};
+    use super::*;
+    use base64::Engine as _;
+
+    fn faults(text: &str) -> String {
+        let file = Path::new("web.yml");
+        let mut faults = Faults::default();
+        let settings = settings_of(file, text, &mut Files::beside(file), &mut faults);
+        assert!(settings.is_none() || !faults.is_empty(), "{text} is accepted");
+        faults.to_string()
+    }
+
+    #[test]
+    fn every_fault_names_its_place_and_what_is_accepted() {
+        for (text, expected) in [
+            (
+                "tls_server_confg: {}",
+                "web.yml:1:1: tls_server_confg: unknown key; did you mean \"tls_server_config\"?",
+            ),
+            ("tls_server_config: {cert: x}", "tls_server_config.key_file: key_file is missing; or set key"),
+            (
+                "tls_server_config: {cert: x, cert_file: y, key: z}",
+                "cert and cert_file are both set; leave one out",
+            ),
+            (
+                "tls_server_config: {cert_file: /nowhere/a.pem, key: z}",
+                "web.yml:1:32: tls_server_config.cert_file: could not read it: No such file",
+            ),
+            ("tls_server_config: {cert_file: /dev/zero, key: z}", "not a file of at most"),
+            ("tls_server_config: {cert: secret-text, key: z}", "there is no certificate in PEM format"),
+            (
+                "tls_server_config: {min_version: TLS11}",
+                "tls_server_config.min_version: TLS 1.0 and 1.1 are broken and not spoken; accepted: TLS12, TLS13",
+            ),
+            ("tls_server_config: {min_version: TLS13, max_version: TLS12}", "it is below min_version"),
+            (
+                "tls_server_config: {cipher_suites: [TLS_RSA_WITH_RC4_128_SHA]}",
+                "accepted: TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+            ),
+            (
+                "tls_server_config: {curve_preferences: [CurveP521]}",
+                "accepted: X25519MLKEM768, X25519, CurveP256, CurveP384",
+            ),
+            (
+                "http_server_config: {headers: {Server: me}}",
+                "web.yml:1:40: http_server_config.headers.Server: this header cannot be set; accepted: Content-Security-Policy",
+            ),
+            ("http_server_config: {headers: {X-Frame-Options: maybe}}", "accepted: deny, sameorigin"),
+            (
+                "http_server_config: {headers: {X-XSS-Protection: \"a\\nb\"}}",
+                "characters that a header cannot carry",
+            ),
+            (
+                "basic_auth_users: {ann: hunter2}",
+                "web.yml:1:25: basic_auth_users.ann: this is not a bcrypt hash",
+            ),
+            ("basic_auth_users: {\"a:b\": x}", "a user name cannot contain a colon"),
+        ] {
+            let found = faults(text);
+            assert!(found.contains(expected), "{text}\n{found}");
+            assert!(!found.contains("hunter2") && !found.contains("secret-text"), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_and_the_example_are_accepted() {
+        let file = Path::new("docs/examples/web.yml");
+        let example = include_str!("../../docs/examples/web.yml");
+        let mut faults = Faults::default();
+        let settings = settings_of(file, example, &mut Files::beside(file), &mut faults).unwrap();
+        assert_eq!(settings.users.len(), 1);
+        assert!(settings.tls.is_none(), "its TLS section is a comment, as it names files");
+        assert!(settings_of(file, "", &mut Files::beside(file), &mut faults).is_some());
+        assert!(faults.is_empty(), "{faults}");
+    }
+
+    #[test]
+    fn promtool_accepts_the_example() {
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/web.yml");
+        let run = std::process::Command::new("promtool").args(["check", "web-config", example]).output();
+        let run = run.expect("promtool is needed: apt-get install prometheus");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    }
+
+    fn login(text: &str) -> String {
+        format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+    }
+
+    fn user(password: &str) -> String {
+        format!("basic_auth_users: {{ann: \"{}\"}}\n", bcrypt::hash(password, 4).unwrap())
+    }
+
+    #[tokio::test]
+    async fn basic_auth_guards_every_path_and_follows_its_file() {
+        let folder = Folder::new("auth");
+        let headers = "http_server_config: {http2: true, headers: {X-Frame-Options: deny}}\n";
+        let file = folder.write("web.yml", &format!("{headers}{}", user("first")));
+        let web = WebConfig::open(&file).unwrap().looking_every(Duration::ZERO);
+        let stage = stage(web, Limits::default(), None).await;
+        for request in
+            ["GET /", "GET /metrics", "GET /-/healthy", "GET /-/ready", "POST /-/reload", "GET /nowhere"]
+        {
+            let got = stage.ask(request, &["Content-Length: 0"]).await;
+            assert_eq!((got.status, got.text()), (401, "Unauthorized\n"), "{request}");
+            assert_eq!(got.header("www-authenticate"), Some("Basic realm=\"datapulse\", charset=\"UTF-8\""));
+            assert_eq!(got.header("x-frame-options"), Some("deny"));
+        }
+        assert_eq!(count(&stage.counters.unauthorized), 6);
+        assert_eq!(stage.ask("GET /metrics", &[&login("ann:first")]).await.status, 200);
+        assert_eq!(stage.ask("GET /metrics", &[&login("ann:wrong")]).await.status, 401);
+
+        folder.write("web.yml", &user("second"));
+        assert_eq!(
+            stage.ask("GET /metrics", &[&login("ann:first")]).await.status,
+            401,
+            "not even from memory"
+        );
+        assert_eq!(stage.ask("GET /metrics", &[&login("ann:second")]).await.status, 200);
+
+        for broken in ["", "basic_auth_users: {ann: x}", "basic_auth_users: {", "{}"] {
+            folder.write("web.yml", broken);
+            assert_eq!(stage.ask("GET /metrics", &[]).await.status, 401, "{broken:?} must not open the door");
+            assert_eq!(stage.ask("GET /metrics", &[&login("ann:second")]).await.status, 200, "{broken:?}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(stage.ask("GET /metrics", &[]).await.status, 401);
+        folder.write("web.yml", &user("third"));
+        assert_eq!(stage.ask("GET /metrics", &[&login("ann:third")]).await.status, 200);
+    }
+
+    #[tokio::test]
+    async fn the_files_are_looked_after_at_most_once_in_a_while() {
+        let folder = Folder::new("looks");
+        let web = WebConfig::open(&folder.write("web.yml", &user("first"))).unwrap();
+        let first = web.current().await;
+        folder.write("web.yml", &user("second"));
+        assert_eq!(web.current().await.users, first.users);
+        let web = web.looking_every(Duration::ZERO);
+        let second = web.current().await;
+        assert_ne!(second.users, first.users);
+        assert!(Arc::ptr_eq(&second, &web.current().await), "an unchanged file is not read again");
     }
 }
