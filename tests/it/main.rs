@@ -1,1 +1,14 @@
-//! Integration tests.
+//! Integration tests against real parts: one binary, one `mod` per subject. `stage` starts what they need.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test stops at the first surprise, may print what it saw, and lives in real time"
+)]
+
+mod replication;
+mod stage;

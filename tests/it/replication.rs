@@ -1,0 +1,1 @@
+//! Logical replication on real pairs of clusters.
