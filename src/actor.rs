@@ -33,14 +33,14 @@ pub struct Job<C: Check> {
     pub clients: Clients,
     /// How often it runs.
     pub every: Duration,
-    /// Moves the grid of its runs; absent: spread by its name.
+    /// Aligns runs to the wall clock, moved by this; absent: they are spread by name.
     pub offset: Option<Duration>,
 }
 
 /// Runs a check until `stop`, a report each.
 pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationToken) {
     let mut check = C::new(&job.config, &job.clients);
-    let mut next = Instant::now() + first_rest(&job);
+    let mut next = Instant::now() + first_rest(&job.key, job.every);
     let mut state = State::default();
     loop {
         board.plan(&job.key, next);
@@ -49,7 +49,7 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
             () = tokio::time::sleep_until(next) => {}
         }
         if !state.may_run(&job.clients) {
-            next = following(next, job.every);
+            next = following(next, &job);
             continue;
         }
         let report = tokio::select! {
@@ -72,7 +72,7 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
         if reasons.contains(&Reason::Panic) {
             check = C::new(&job.config, &job.clients);
         }
-        next = following(next, job.every);
+        next = following(next, &job);
     }
 }
 
@@ -124,26 +124,33 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Rest before the first run: a share of the spread that depends on the name alone.
-fn first_rest<C: Check>(job: &Job<C>) -> Duration {
-    let spread = job.every.min(LONGEST_SPREAD);
-    if let Some(offset) = job.offset {
-        return offset.min(spread);
-    }
+fn first_rest(key: &Key, every: Duration) -> Duration {
     let mut hasher = DefaultHasher::new();
-    job.key.hash(&mut hasher);
+    key.hash(&mut hasher);
     let share = (hasher.finish() % 1000) as f64 / 1000.0;
-    spread.mul_f64(share)
+    every.min(LONGEST_SPREAD).mul_f64(share)
 }
 
-/// The next tick of the grid that is still to come; missed ones are skipped.
-fn following(tick: Instant, every: Duration) -> Instant {
-    let now = Instant::now();
-    let mut next = tick + every;
-    if next <= now {
-        let missed = now.duration_since(tick).as_nanos() / every.as_nanos().max(1);
-        next = tick + every.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX)) + every;
+/// The next tick that is still to come; missed ones are skipped.
+fn following<C: Check>(tick: Instant, job: &Job<C>) -> Instant {
+    match job.offset {
+        Some(offset) => Instant::now() + until_aligned(Timestamp::now(), job.every, offset),
+        None => next_tick(tick, Instant::now(), job.every),
     }
-    next
+}
+
+/// The first tick of the grid that began at `tick` which comes after `now`.
+fn next_tick(tick: Instant, now: Instant, every: Duration) -> Instant {
+    let missed = now.saturating_duration_since(tick).as_nanos() / every.as_nanos().max(1);
+    tick + every.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1))
+}
+
+/// How long it takes from `now` to the next whole multiple of `every` of the wall clock, moved by `offset`.
+fn until_aligned(now: Timestamp, every: Duration, offset: Duration) -> Duration {
+    let every = i128::try_from(every.as_nanos()).unwrap_or(i128::MAX).max(1);
+    let offset = i128::try_from(offset.as_nanos()).unwrap_or_default();
+    let past = (now.as_nanosecond() - offset).rem_euclid(every);
+    Duration::from_nanos(u64::try_from(every - past).unwrap_or(u64::MAX))
 }
 
 /// What a life remembers from run to run.
@@ -214,4 +221,259 @@ pub fn boxed<C: Check>(
     stop: CancellationToken,
 ) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(live(job, board, stop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::board::Spec;
+    use crate::check::Need;
+    use crate::config::secret::{Text, Vault};
+    use crate::config::target::{Role, Server, Target, Thresholds, Tls};
+    use metrics::{Answer, Handle, Metric, Unit, Values};
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static RUN: Metric<0> = Metric::gauge("test.run", Unit::None, &[], "");
+
+    /// What a scripted run does.
+    #[derive(Clone, Copy, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
+    enum Act {
+        Good,
+        Slow,
+        Hang,
+        Panic,
+        Refused,
+    }
+
+    /// A check that follows a script; the runs are counted beside it, because a panic makes a new one.
+    struct Scripted(Vec<Act>);
+
+    static STARTED: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
+
+    #[derive(Clone, Debug, PartialEq, serde::Deserialize, schemars::JsonSchema)]
+    struct Script {
+        slot: usize,
+        acts: Vec<Act>,
+    }
+
+    impl Scripted {
+        fn slot(&self) -> usize {
+            self.0.len() % STARTED.len()
+        }
+    }
+
+    impl Check for Scripted {
+        type Config = Script;
+        const WORD: &'static str = "scripted";
+        const EVERY: Option<Duration> = None;
+        const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+        const NEEDS: &'static [Need] = &[];
+        fn families(_: &Script) -> Vec<Handle> {
+            vec![RUN.handle()]
+        }
+        fn new(script: &Script, _: &Clients) -> Self {
+            // The length of the script stands for the test, so that each test counts in a slot of its own.
+            assert_eq!(script.acts.len() % STARTED.len(), script.slot);
+            Self(script.acts.clone())
+        }
+        async fn run(&mut self, context: Context) -> Outcome {
+            let run = STARTED[self.slot()].fetch_add(1, Ordering::SeqCst);
+            let mut answer = Answer::new();
+            answer.set(&RUN, [], f64::from(run));
+            match self.0.get(run as usize).unwrap_or(&Act::Good) {
+                Act::Good => Outcome::single(Ok(answer)),
+                Act::Slow => {
+                    tokio::time::sleep_until(context.deadline - Duration::from_millis(1)).await;
+                    Outcome::single(Ok(answer))
+                }
+                Act::Hang => std::future::pending().await,
+                Act::Panic => panic!("planted"),
+                Act::Refused => Outcome::single(Err(Problem::new(Reason::Auth, "refused"))),
+            }
+        }
+    }
+
+    const EVERY: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    struct Stage {
+        board: Arc<Board>,
+        stop: CancellationToken,
+        _life: crate::task::Task<()>,
+        slot: usize,
+    }
+
+    impl Stage {
+        /// Starts a check and goes to just after its first run began.
+        async fn start(acts: &[Act]) -> Self {
+            let slot = acts.len() % STARTED.len();
+            let board = Arc::new(Board::new(std::time::SystemTime::UNIX_EPOCH));
+            let key = Key { check: "scripted".into(), target: None };
+            let spec = Spec {
+                check_type: "scripted",
+                every: EVERY,
+                timeout: TIMEOUT,
+                keep_for: None,
+                limit: 10,
+                labels: BTreeMap::new(),
+                thresholds: Vec::new(),
+            };
+            board.register(&key, spec);
+            let stop = CancellationToken::new();
+            let first = first_rest(&key, EVERY);
+            let config = Script { slot, acts: acts.to_vec() };
+            let job = Job::<Scripted> { key, config, clients: clients(), every: EVERY, offset: None };
+            let _life = crate::task::spawn(live(job, Arc::clone(&board), stop.clone()));
+            let stage = Self { board, stop, _life, slot };
+            stage.wait(first + Duration::from_millis(1)).await;
+            stage
+        }
+
+        /// Lets time pass in small steps, so that timers fire in their order.
+        async fn wait(&self, duration: Duration) {
+            tokio::time::sleep(duration).await;
+        }
+
+        fn started(&self) -> u32 {
+            STARTED[self.slot].load(Ordering::SeqCst)
+        }
+
+        fn shown(&self, name: &str) -> Option<f64> {
+            let snapshot = self.board.snapshot();
+            let found = snapshot.visible(Instant::now().into_std()).flat_map(|part| {
+                part.answer
+                    .columns()
+                    .iter()
+                    .filter(|column| column.family().prometheus() == name)
+                    .filter_map(|column| match column.values() {
+                        Values::Numbers(numbers) => numbers.first().copied(),
+                        Values::Histograms(..) => None,
+                    })
+                    .collect::<Vec<_>>()
+            });
+            found.last()
+        }
+
+        fn failures(&self, reason: Reason) -> u64 {
+            let (_, card) = &self.board.view()[0];
+            card.failures(reason)
+        }
+    }
+
+    fn clients() -> Clients {
+        let target = Target {
+            host: Text::Plain("h".into()),
+            port: None,
+            user: Text::Plain("u".into()),
+            password: None,
+            database: Text::Plain("d".into()),
+            tls: Tls::Disable,
+            ca: None,
+            role: Role::Any,
+            labels: BTreeMap::new(),
+            publisher: None,
+            thresholds: Thresholds::default(),
+        };
+        Clients {
+            vault: Arc::new(Vault::new(Arc::new(|_| None), Path::new("/"))),
+            target: Arc::new(Server { name: "h".into(), target }),
+            publisher: None,
+            timeout: TIMEOUT,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_runs_once_an_interval() {
+        let stage = Stage::start(&[Act::Good]).await;
+        assert_eq!((stage.started(), stage.shown("test_run")), (1, Some(0.0)));
+        stage.wait(EVERY * 3).await;
+        assert_eq!((stage.started(), stage.shown("test_run")), (4, Some(3.0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hang_ends_at_the_timeout_withdraws_the_values_and_keeps_the_rhythm() {
+        let stage = Stage::start(&[Act::Good, Act::Hang]).await;
+        stage.wait(EVERY).await;
+        assert_eq!(stage.shown("test_run"), Some(0.0), "shown while the next run is under way");
+        stage.wait(TIMEOUT + GRACE).await;
+        assert_eq!((stage.shown("test_run"), stage.shown("datapulse_check_up")), (None, Some(0.0)));
+        assert_eq!(stage.failures(Reason::Timeout), 1);
+        stage.wait(EVERY - TIMEOUT - GRACE).await;
+        assert_eq!((stage.started(), stage.shown("test_run")), (3, Some(2.0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_a_problem_of_this_check_and_rests_longer_each_time() {
+        let stage = Stage::start(&[Act::Panic, Act::Panic, Act::Panic]).await;
+        assert_eq!((stage.failures(Reason::Panic), stage.shown("datapulse_check_up")), (1, Some(0.0)));
+        stage.wait(EVERY).await;
+        assert_eq!(stage.started(), 2, "after one interval");
+        stage.wait(EVERY).await;
+        assert_eq!(stage.started(), 2, "then after two");
+        stage.wait(EVERY).await;
+        assert_eq!(stage.started(), 3);
+        stage.wait(EVERY * 4).await;
+        assert_eq!((stage.started(), stage.shown("datapulse_check_up")), (4, Some(1.0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_logins_are_repeated_ever_less_often_up_to_eight_intervals() {
+        let stage = Stage::start(&[Act::Refused; 12]).await;
+        let mut intervals = Vec::new();
+        let mut before = 0;
+        for interval in 0..40 {
+            if stage.started() > before {
+                before = stage.started();
+                intervals.push(interval);
+            }
+            stage.wait(EVERY).await;
+        }
+        assert_eq!(intervals, [0, 1, 3, 7, 15, 23, 31, 39]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_ends_a_run_that_hangs() {
+        let mut stage = Stage::start(&[Act::Hang; 5]).await;
+        assert_eq!(stage.started(), 1);
+        stage.stop.cancel();
+        let ended = tokio::time::timeout(CLEAN_UP, stage._life.join()).await;
+        assert!(matches!(ended, Ok(Ok(()))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_run_never_overlaps_with_the_next() {
+        let stage = Stage::start(&[Act::Slow; 6]).await;
+        stage.wait(EVERY * 2 + TIMEOUT).await;
+        assert_eq!(stage.started(), 3);
+        assert_eq!(stage.failures(Reason::Timeout), 0);
+    }
+
+    #[test]
+    fn first_runs_are_spread_by_name_within_the_interval() {
+        let rest = |name: &str, every| first_rest(&Key { check: name.into(), target: None }, every);
+        assert_eq!(rest("a", EVERY), rest("a", EVERY), "a restart keeps the place");
+        assert!((0..100).all(|at| rest(&at.to_string(), Duration::from_secs(1)) < Duration::from_secs(1)));
+        let late = (0..100).filter(|at| rest(&at.to_string(), EVERY) > LONGEST_SPREAD / 2).count();
+        assert!((25..75).contains(&late), "{late} of 100 in the second half");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn missed_ticks_are_skipped() {
+        let tick = Instant::now();
+        for (late, expected) in [(0, 30), (29, 30), (30, 60), (95, 120)] {
+            let now = tick + Duration::from_secs(late);
+            assert_eq!(next_tick(tick, now, EVERY), tick + Duration::from_secs(expected), "{late} s later");
+        }
+    }
+
+    #[test]
+    fn an_offset_aligns_to_the_wall_clock() {
+        let now: Timestamp = "2026-11-20T10:07:30Z".parse().unwrap();
+        let hour = Duration::from_secs(3600);
+        assert_eq!(until_aligned(now, hour, Duration::from_secs(300)), Duration::from_secs(57 * 60 + 30));
+        assert_eq!(until_aligned(now, hour, Duration::from_secs(600)), Duration::from_secs(150));
+        assert_eq!(until_aligned(now, Duration::from_secs(30), Duration::ZERO), Duration::from_secs(30));
+    }
 }

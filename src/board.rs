@@ -6,7 +6,7 @@
 use crate::check::{Endpoint, Problem, Reason, Report};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use metrics::{Answer, Family, Handle, Metric, Part, Snapshot, Unit};
+use metrics::{Answer, Handle, Metric, Part, Snapshot, Unit};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -330,6 +330,11 @@ impl Card {
         (self.runs, self.failures.values().sum())
     }
 
+    /// Failures of one reason.
+    pub fn failures(&self, reason: Reason) -> u64 {
+        self.failures.get(&reason).copied().unwrap_or_default()
+    }
+
     /// The samples that may be shown at `now`.
     pub fn samples(&self, now: Instant) -> impl Iterator<Item = &Arc<Part>> {
         let now = now.into_std();
@@ -460,11 +465,6 @@ fn common_labels(key: &Key, spec: &Spec) -> Arc<[(String, String)]> {
     let own = [("check".to_owned(), Some(key.check.clone())), ("target".to_owned(), key.target.clone())];
     let own = own.into_iter().filter_map(|(name, value)| Some((name, value?)));
     own.chain(spec.labels.iter().map(|(name, value)| (name.clone(), value.clone()))).collect()
-}
-
-/// Whether a family is one of those that the board makes.
-pub fn is_own(family: &Family) -> bool {
-    families().iter().any(|own| own.is(family))
 }
 
 #[cfg(test)]

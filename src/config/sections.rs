@@ -331,9 +331,11 @@ impl Checks<'_> {
             node.fill(defaults);
         }
         let letter = node.clone();
-        let mut servers = node.split(if kind.ends.len() > 1 { &SERVERS } else { &SERVERS[..2] });
+        // Only a check with two ends has a publisher.
+        let server_keys = if kind.ends.len() > 1 { &SERVERS[..] } else { &SERVERS[..2] };
+        let mut servers = node.split(server_keys);
         let envelope_node = node.split(&ENVELOPE);
-        let also: Vec<&str> = SERVERS.iter().chain(&ENVELOPE).copied().collect();
+        let also: Vec<&str> = server_keys.iter().chain(&ENVELOPE).copied().collect();
         let config = (kind.read)(&node, &path, &also, faults);
         let envelope: Option<Envelope> = read_rest(&envelope_node, &path, &also, faults);
         if let Some(envelope) = &envelope {
@@ -484,5 +486,112 @@ fn assignment(
         thresholds: server.target.thresholds.over(&envelope.thresholds),
         server,
         publisher,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// Loads a configuration, with further files beside it.
+    fn load(name: &str, text: &str, beside: &[(&str, &str)]) -> Result<Plan, String> {
+        let dir = std::env::temp_dir().join(format!("datapulse-config-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(dir.join("conf.d")).unwrap();
+        std::fs::write(dir.join("c.yml"), text).unwrap();
+        for (file, text) in beside {
+            std::fs::write(dir.join(file), text).unwrap();
+        }
+        let plan = config::load(&dir.join("c.yml"));
+        std::fs::remove_dir_all(&dir).unwrap();
+        plan.map_err(|faults| faults.to_string().replace(&format!("{}/", dir.display()), ""))
+    }
+
+    const TARGETS: &str = "targets:\n  a: {host: a.db, user: u, database: d, password: \"env:P\", labels: {team: core}}\n  b: {host: b.db, user: u, database: d, labels: {team: core}, publisher: a, thresholds: {silence: 10m}}\n";
+
+    #[test]
+    fn a_check_on_several_targets_becomes_one_assignment_each() {
+        let text = format!(
+            "{TARGETS}defaults: {{pg_subscription: {{every: 7s, labels: {{team: x, tier: 1}}}}}}\nchecks:\n  - pg_subscription: {{name: n, targets: {{match: {{team: core}}}}, thresholds: {{silence: 1m, lag_bytes: 1kB}}}}\n"
+        );
+        let plan = load("several", &text, &[]).unwrap();
+        let [a, b] = plan.assignments.as_slice() else { panic!("{:?}", plan.assignments) };
+        assert_eq!(a.key, Key { check: "n".into(), target: Some("a".into()) });
+        assert_eq!((a.every, a.timeout), (Duration::from_secs(7), Duration::from_secs(7)));
+        assert_eq!(a.labels, BTreeMap::from([("team".into(), "core".into()), ("tier".into(), "1".into())]));
+        assert_eq!(a.thresholds, [("silence", 60.0), ("lag_bytes", 1000.0)]);
+        assert_eq!(
+            b.thresholds,
+            [("silence", 600.0), ("lag_bytes", 1000.0)],
+            "the target's limit beats the check's"
+        );
+        assert_eq!(
+            (&a.publisher, b.publisher.as_ref().map(|server| server.name.as_str())),
+            (&None, Some("a"))
+        );
+    }
+
+    #[test]
+    fn included_files_bring_targets_and_checks() {
+        let text = "include: [conf.d/*.yml]\nchecks:\n  - pg_replication: {name: one, target: late}\n";
+        let beside = [
+            (
+                "conf.d/2.yml",
+                "checks:\n  - pg_replication: {name: two, target: {host: h, port: 1, user: u, database: d}}\n",
+            ),
+            ("conf.d/1.yml", "targets: {late: {host: h, user: u, database: d}}\n"),
+            ("conf.d/ignored.txt", "]["),
+        ];
+        let plan = load("include", text, &beside).unwrap();
+        let names: Vec<_> =
+            plan.assignments.iter().map(|one| (one.key.to_string(), one.server.name.clone())).collect();
+        assert_eq!(names, [("one@late".into(), "late".into()), ("two".into(), "h:1".into())]);
+    }
+
+    #[test]
+    fn every_fault_is_told_with_its_place_and_its_cure() {
+        let text = "targets:\n  a: {host: a.db, user: u, database: d, password: hunter2}\n  b: {hots: b.db, user: u, database: d}\n\
+                    chekcs: []\nchecks:\n  - pg_subscription: {name: x, target: c, evry: 5s}\n  - pg_subscriptoin: {name: y}\n\
+                    \x20 - pg_replication: {name: x, target: a, every: 100ms, publisher: b, labels: {check: no}}\n";
+        let faults = load("faults", text, &[]).unwrap_err();
+        let expected = [
+            "c.yml:2:51: targets.a.password: a secret in clear text is not accepted here",
+            "c.yml:3:7: targets.b.hots: unknown key; did you mean \"host\"?",
+            "c.yml:4:1: chekcs: unknown key; did you mean \"checks\"?",
+            "c.yml:6:40: checks[0].pg_subscription.target: there is no target \"c\"",
+            "c.yml:6:43: checks[0].pg_subscription.evry: unknown key; did you mean \"every\"?",
+            "c.yml:7:5: checks[1].pg_subscriptoin: unknown type of check; did you mean \"pg_subscription\"?",
+            "c.yml:8:28: checks[2].pg_replication.name: a check of this name was given before, at",
+            "checks[2].pg_replication.every: shorter than 1s",
+            "checks[2].pg_replication.publisher: unknown key; accepted: role,",
+            "checks[2].pg_replication.labels.check: samples have this label already",
+        ];
+        for words in expected {
+            assert!(faults.contains(words), "{words}\nis not in\n{faults}");
+        }
+        assert_eq!(faults.lines().count(), expected.len(), "{faults}");
+        assert!(!faults.contains("hunter2"), "{faults}");
+    }
+
+    #[test]
+    fn words_that_yaml_would_bend_stay_text() {
+        let text = "checks:\n  - pg_subscription: {name: 08, target: {host: NO, user: on, database: 1e3}}\n";
+        let plan = load("words", text, &[]).unwrap();
+        let target = &plan.assignments[0].server.target;
+        assert_eq!(plan.assignments[0].key.check, "08");
+        assert_eq!(
+            [&target.host, &target.user, &target.database],
+            ["NO", "on", "1e3"].map(|text| &*Box::leak(Box::new(Text::Plain(text.into()))))
+        );
+    }
+
+    #[test]
+    fn a_check_wants_exactly_one_of_target_and_targets() {
+        let text = format!(
+            "{TARGETS}checks:\n  - pg_replication: {{name: n}}\n  - pg_replication: {{name: m, target: a, targets: [b]}}\n"
+        );
+        let faults = load("one", &text, &[]).unwrap_err();
+        assert!(faults.contains("checks[0].pg_replication.target: missing"), "{faults}");
+        assert!(faults.contains("checks[1].pg_replication.targets: there is `target` as well"), "{faults}");
     }
 }

@@ -4,6 +4,7 @@ use super::scalar::{Interval, Size};
 use super::secret::{Reference, Text};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -40,8 +41,8 @@ pub struct Target {
 }
 
 /// How a connection is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
 pub enum Tls {
     /// No TLS at all.
     Disable,
@@ -52,6 +53,22 @@ pub enum Tls {
     /// Encrypted, and the certificate comes from a trusted authority and carries the host name.
     #[default]
     VerifyFull,
+}
+
+impl<'de> Deserialize<'de> for Tls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        match word.as_str() {
+            "disable" => Ok(Self::Disable),
+            "require" => Ok(Self::Require),
+            "verify-ca" => Ok(Self::VerifyCa),
+            "verify-full" => Ok(Self::VerifyFull),
+            "allow" | "prefer" => Err(de::Error::custom(format!(
+                "`{word}` goes on without TLS when the server wants it so; write verify-full, or disable if that is meant"
+            ))),
+            _ => Err(de::Error::unknown_variant(&word, &["disable", "require", "verify-ca", "verify-full"])),
+        }
+    }
 }
 
 /// What a server has to be.
@@ -103,4 +120,22 @@ pub struct Server {
     pub name: String,
     /// How to reach it; paths are absolute.
     pub target: Target,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tls(word: &str) -> Result<Tls, String> {
+        serde_json::from_value(serde_json::json!(word)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn words_that_fall_back_to_plain_text_are_refused_with_a_way_out() {
+        assert_eq!(tls("verify-full"), Ok(Tls::VerifyFull));
+        for word in ["allow", "prefer"] {
+            assert!(tls(word).unwrap_err().contains("write verify-full"));
+        }
+        assert!(tls("on").unwrap_err().contains("unknown variant `on`, expected one of `disable`"));
+    }
 }
