@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +44,9 @@ const LARGEST_HEAD: usize = 8 * 1024;
 
 /// hyper's own buffer, for a head and what comes right behind it.
 const BUFFER: usize = 16 * 1024;
+
+/// At the limit of file descriptors accepts fail and work in turns: one line in the log is enough for a while.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Gives the snapshot that is current; called once a request for `/metrics`, so it must not wait.
 pub type Snapshots = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
@@ -214,7 +217,7 @@ async fn end_of(mut task: Task<()>) {
 impl Inner {
     async fn accept(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
         let mut connections = FuturesUnordered::new();
-        let mut failing = false;
+        let mut told: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -223,7 +226,6 @@ impl Inner {
             };
             match accepted {
                 Ok((stream, _)) => {
-                    failing = false;
                     if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                         let connection = Arc::clone(&self).connection(stream, slot, stop.clone());
                         connections.push(end_of(task::spawn(connection)));
@@ -235,7 +237,8 @@ impl Inner {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     self.counters.accept_failures.fetch_add(1, Ordering::Relaxed);
-                    if !std::mem::replace(&mut failing, true) {
+                    if told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+                        told = Some(Instant::now());
                         tracing::error!(%error, "could not accept connections, trying again");
                     }
                     // Trying at once would burn a core and free no descriptor; connections go on meanwhile.

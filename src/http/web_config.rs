@@ -62,6 +62,8 @@ impl std::fmt::Debug for Settings {
 struct Watch {
     looked: Instant,
     seen: Vec<(PathBuf, Option<Stamp>)>,
+    /// What was last said about a broken file: it is said once.
+    said: String,
 }
 
 impl WebConfig {
@@ -78,7 +80,7 @@ impl WebConfig {
     }
 
     fn with(file: Option<PathBuf>, settings: Settings, seen: Vec<(PathBuf, Option<Stamp>)>) -> Self {
-        let watch = Arc::new(Mutex::new(Watch { looked: Instant::now(), seen }));
+        let watch = Arc::new(Mutex::new(Watch { looked: Instant::now(), seen, said: String::new() }));
         Self { file, settings: Arc::new(ArcSwap::from_pointee(settings)), watch, every: LOOK_EVERY }
     }
 
@@ -92,7 +94,7 @@ impl WebConfig {
             let (file, settings) = (file.clone(), Arc::clone(&self.settings));
             let look = move || {
                 if watch.seen.iter().any(|(path, stamp)| Stamp::of(path) != *stamp) {
-                    watch.seen = follow(&file, &settings);
+                    watch.follow(&file, &settings);
                 }
             };
             if let Err(error) = task::blocking(look).await {
@@ -109,19 +111,26 @@ impl WebConfig {
     }
 }
 
-/// Takes over a changed file if it is good. Its stamps are kept in any case, so a broken file is reported once.
-fn follow(file: &Path, settings: &ArcSwap<Settings>) -> Vec<(PathBuf, Option<Stamp>)> {
-    let mut files = Files::beside(file);
-    match load(file, &mut files).and_then(|new| still_guarded(&settings.load(), new)) {
-        Ok(new) => {
-            tracing::info!(file = %file.display(), "web configuration read again");
-            settings.store(Arc::new(new));
+impl Watch {
+    /// Takes over a changed file if it is good. Its stamps are kept in any case: a broken file is read again when it changes.
+    fn follow(&mut self, file: &Path, settings: &ArcSwap<Settings>) {
+        let mut files = Files::beside(file);
+        match load(file, &mut files).and_then(|new| still_guarded(&settings.load(), new)) {
+            Ok(new) => {
+                tracing::info!(file = %file.display(), "web configuration read again");
+                self.said.clear();
+                settings.store(Arc::new(new));
+            }
+            Err(faults) => {
+                let words = faults.to_string();
+                if self.said != words {
+                    tracing::error!(file = %file.display(), faults = words, "web configuration is broken, the one of before stays");
+                    self.said = words;
+                }
+            }
         }
-        Err(faults) => {
-            tracing::error!(file = %file.display(), %faults, "web configuration is broken, the one of before stays");
-        }
+        self.seen = files.seen;
     }
-    files.seen
 }
 
 /// A file that is half written or empty for a moment must not take the guard away.
@@ -319,16 +328,23 @@ impl Files {
 
     fn read(&mut self, name: &Path) -> io::Result<Vec<u8>> {
         let path = self.base.join(name);
-        self.seen.push((path.clone(), Stamp::of(&path)));
-        let metadata = std::fs::metadata(&path)?;
-        // A pipe would block us for ever.
-        if !metadata.is_file() || metadata.len() > LARGEST_FILE {
-            return Err(io::Error::other(format!("not a file of at most {LARGEST_FILE} bytes")));
-        }
-        let mut bytes = Vec::new();
-        File::open(&path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let stamp = Stamp::of(&path);
+        let result = read_capped(&path);
+        // What could not be read, as for want of file descriptors, is tried again at the next look.
+        self.seen.push((path, stamp.filter(|_| result.is_ok())));
+        result
     }
+}
+
+fn read_capped(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    // A pipe would block us for ever.
+    if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+        return Err(io::Error::other(format!("not a file of at most {LARGEST_FILE} bytes")));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]
