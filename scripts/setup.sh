@@ -95,6 +95,10 @@ install_packages() {
     retry as_root env DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l \
         "${apt[@]}" -q -y install --no-install-recommends "${packages[@]}" >&2
     let_services_up
+    if [ -d /run/systemd/system ]; then
+        say 'nothing was started, but Debian enables such services for the next boot; this project needs none of them, so:'
+        say '  systemctl disable postgresql prometheus prometheus-alertmanager prometheus-postgres-exporter'
+    fi
     packages=()
     hash -r
 }

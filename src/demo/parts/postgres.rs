@@ -464,6 +464,26 @@ mod tests {
     }
 
     #[test]
+    fn with_a_certificate_sessions_are_encrypted() {
+        let stage = stage("tls");
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (chain, key) = (stage.path().join("chain.pem"), stage.path().join("key.pem"));
+        fs::write(&chain, pair.cert.pem()).unwrap();
+        fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        let settings = Settings {
+            hba: vec!["hostnossl all u 127.0.0.1/32 reject".to_owned()],
+            tls: Some(Certificate { chain, key }),
+            ..Settings::default()
+        };
+        for major in [13, 18] {
+            let dir = stage.path().join(major.to_string());
+            let cluster = Cluster::start(&find(Some(major)), &dir, &settings).unwrap();
+            let text = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+            assert_eq!(cluster.sql("postgres", text).unwrap(), "t");
+        }
+    }
+
+    #[test]
     fn settings_beat_ours_and_a_start_that_fails_shows_the_log() {
         let stage = stage("settings");
         let settings = Settings {
