@@ -310,3 +310,241 @@ fn resource(configured: &BTreeMap<String, String>) -> Resource {
     attributes.extend(configured.clone());
     Resource { attributes: attributes.into_iter().collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::https::double::{Act, Double, Seen, answer};
+    use crate::sinks::stage::{board, snapshot};
+    use metrics::Snapshot;
+    use opentelemetry_proto::tonic::collector::metrics::v1::{
+        ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+    };
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+    use prost::Message;
+    use std::path::Path;
+
+    fn ok() -> Act {
+        Act::Say(answer(200, "", b""))
+    }
+
+    fn status(status: u16, headers: &str) -> Act {
+        Act::Say(answer(status, headers, b"some words"))
+    }
+
+    /// A sink that the test turns by hand; its board was empty at the start.
+    fn sink(server: &Double, lines: &str) -> (Sink, Arc<PushCounters>, impl Fn(Arc<Snapshot>) + use<>) {
+        let (newest, show) = board(Arc::default());
+        let counters = Arc::new(PushCounters::default());
+        (Sink::new(config(server, lines), newest, vault(), Arc::clone(&counters)), counters, show)
+    }
+
+    fn config(server: &Double, lines: &str) -> Config {
+        let json =
+            format!(r#"{{"endpoint": "http://127.0.0.1:{}", "compression": "none"{lines}}}"#, server.port);
+        serde_json::from_str(&json).unwrap()
+    }
+
+    fn vault() -> Arc<Vault> {
+        let environment = |name: &str| (name == "TOKEN").then(|| "Bearer canary".to_owned());
+        Arc::new(Vault::new(Arc::new(environment), Path::new("/")))
+    }
+
+    /// One cycle with the time until the next one.
+    async fn cycle(sink: &mut Sink, left: Duration) {
+        sink.cycle(Instant::now() + left, &CancellationToken::new()).await;
+    }
+
+    const LONG: Duration = Duration::from_mins(1);
+    const SHORT: Duration = Duration::from_millis(1);
+
+    /// Names and values of all number points of a request.
+    fn values(seen: &Seen) -> Vec<(String, f64)> {
+        let request = ExportMetricsServiceRequest::decode(&seen.body[..]).unwrap();
+        let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+        let metrics = scopes.flat_map(|scope| scope.metrics);
+        let points = metrics.flat_map(|metric| {
+            let points = match metric.data.unwrap() {
+                Data::Gauge(gauge) => gauge.data_points,
+                Data::Sum(sum) => sum.data_points,
+                other => panic!("{other:?}"),
+            };
+            points.into_iter().map(move |point| match point.value {
+                Some(Value::AsDouble(value)) => (metric.name.clone(), value),
+                other => panic!("{other:?}"),
+            })
+        });
+        points.collect()
+    }
+
+    fn events(seen: &[Seen]) -> Vec<f64> {
+        let all = seen.iter().flat_map(values);
+        all.filter(|(name, _)| name == "test.events").map(|(_, value)| value).collect()
+    }
+
+    #[tokio::test]
+    async fn a_large_snapshot_arrives_in_several_requests_with_every_value() {
+        let server = Double::start(|_| ok()).await;
+        let (mut sink, counters, show) = sink(&server, r#", "headers": {"authorization": "env:TOKEN"}"#);
+        show(snapshot(25_000, 7.0));
+        cycle(&mut sink, LONG).await;
+        let seen = server.seen();
+        assert_eq!(seen.len(), 3);
+        assert!(seen.iter().all(|seen| seen.head.starts_with("post /v1/metrics http/1.1\r\n")));
+        assert!(seen.iter().all(|seen| seen.head.contains("content-type: application/x-protobuf\r\n")));
+        assert!(seen.iter().all(|seen| seen.head.contains("authorization: bearer canary\r\n")));
+        let mut gauges: Vec<f64> = seen.iter().flat_map(values).map(|(_, value)| value).collect();
+        gauges.sort_by(f64::total_cmp);
+        let mut wanted: Vec<f64> = (0..25_000).map(f64::from).chain([7.0]).collect();
+        wanted.sort_by(f64::total_cmp);
+        assert!(gauges == wanted);
+        assert_eq!((counters.sent(), counters.failed(), counters.dropped()), (25_001, 0, 0));
+        assert!(counters.last_success().is_some());
+        let request = ExportMetricsServiceRequest::decode(&seen[0].body[..]).unwrap();
+        let attributes = &request.resource_metrics[0].resource.as_ref().unwrap().attributes;
+        let names: Vec<_> = attributes.iter().map(|attribute| attribute.key.as_str()).collect();
+        assert_eq!(names, ["service.instance.id", "service.name", "service.version"]);
+    }
+
+    #[tokio::test]
+    async fn bodies_are_gzip_unless_told_otherwise() {
+        let server = Double::start(|_| ok()).await;
+        let (newest, _) = board(snapshot(1_000, 7.0));
+        let config = Config { compression: Compression::Gzip, ..config(&server, "") };
+        let mut sink = Sink::new(config, newest, vault(), Arc::default());
+        cycle(&mut sink, LONG).await;
+        let seen = server.seen();
+        assert!(seen[0].head.contains("content-encoding: gzip\r\n"));
+        assert_eq!(seen[0].body[..2], [0x1f, 0x8b]);
+        assert!(seen[0].body.len() < 20_000, "{}", seen[0].body.len());
+    }
+
+    #[tokio::test]
+    async fn a_busy_collector_is_left_alone_as_long_as_it_asks_and_then_gets_everything() {
+        let server =
+            Double::start(|number| if number == 0 { status(503, "Retry-After: 1\r\n") } else { ok() }).await;
+        let (mut sink, counters, show) = sink(&server, "");
+        show(snapshot(10, 7.0));
+        cycle(&mut sink, LONG).await;
+        let seen = server.seen();
+        assert_eq!(seen.len(), 2);
+        assert!(seen[1].at - seen[0].at >= Duration::from_secs(1));
+        assert_eq!((counters.sent(), counters.failed(), counters.dropped()), (11, 1, 0));
+        assert!(counters.last_success().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_pause_that_was_asked_for_holds_over_cycles() {
+        let script = |number| if number == 0 { status(429, "Retry-After: 1\r\n") } else { ok() };
+        let server = Double::start(script).await;
+        let (mut sink, _, show) = sink(&server, "");
+        show(snapshot(1, 7.0));
+        while server.seen().len() < 2 {
+            cycle(&mut sink, SHORT).await;
+            sleep(Duration::from_millis(20)).await;
+        }
+        let seen = server.seen();
+        assert!(seen[1].at - seen[0].at >= Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn what_a_collector_refuses_is_not_repeated() {
+        for code in [400, 404, 413, 500] {
+            let server = Double::start(move |_| status(code, "")).await;
+            let (mut sink, counters, show) = sink(&server, "");
+            show(snapshot(10, 7.0));
+            cycle(&mut sink, LONG).await;
+            assert_eq!(server.seen().len(), 1, "{code}");
+            assert_eq!((counters.sent(), counters.failed(), counters.dropped()), (0, 1, 11), "{code}");
+            assert!(counters.last_success().is_none() && sink.waiting.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn differences_wait_for_the_collector_and_totals_are_told_anew() {
+        for (temporality, wanted) in [("delta", vec![5.0, 2.0, 4.0]), ("cumulative", vec![11.0])] {
+            let script = |number| if number < 2 { status(503, "") } else { ok() };
+            let server = Double::start(script).await;
+            let (mut sink, counters, show) = sink(&server, &format!(r#", "temporality": "{temporality}""#));
+            for total in [5.0, 7.0, 11.0] {
+                show(snapshot(1, total));
+                cycle(&mut sink, SHORT).await;
+            }
+            assert_eq!(events(&server.seen()[2..]), wanted, "{temporality}");
+            assert_eq!((counters.failed(), counters.dropped()), (2, 0));
+        }
+    }
+
+    #[tokio::test]
+    async fn refused_credentials_keep_the_differences() {
+        let server = Double::start(|number| if number == 0 { status(401, "") } else { ok() }).await;
+        let (mut sink, counters, show) = sink(&server, r#", "temporality": "delta""#);
+        show(snapshot(1, 5.0));
+        cycle(&mut sink, LONG).await;
+        assert_eq!(server.seen().len(), 1, "nobody mends it within a cycle");
+        cycle(&mut sink, LONG).await;
+        assert_eq!(events(&server.seen()[1..]), [5.0]);
+        assert_eq!(counters.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn rejected_points_are_counted() {
+        let partial_success =
+            Some(ExportMetricsPartialSuccess { rejected_data_points: 4, error_message: "quota".to_owned() });
+        let body = ExportMetricsServiceResponse { partial_success }.encode_to_vec();
+        let server = Double::start(move |_| Act::Say(answer(200, "", &body))).await;
+        let (mut sink, counters, show) = sink(&server, "");
+        show(snapshot(10, 7.0));
+        cycle(&mut sink, LONG).await;
+        assert_eq!((counters.sent(), counters.dropped()), (7, 4));
+        assert!(counters.last_success().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_missing_token_fails_the_push_and_sends_nothing() {
+        let server = Double::start(|_| ok()).await;
+        let (mut sink, counters, show) = sink(&server, r#", "headers": {"authorization": "env:GONE"}"#);
+        show(snapshot(10, 7.0));
+        cycle(&mut sink, SHORT).await;
+        assert_eq!((server.seen().len(), counters.failed()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_dead_collector_does_not_delay_the_stop_beyond_two_seconds() {
+        let server = Double::start(|_| Act::Hang).await;
+        let (newest, _) = board(snapshot(10, 7.0));
+        let (counters, stop) = (Arc::new(PushCounters::default()), CancellationToken::new());
+        let config = Config { every: "50ms".parse().unwrap(), ..config(&server, "") };
+        let mut task = start(config, newest, vault(), Arc::clone(&counters), stop.clone());
+        while server.seen().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+        let began = Instant::now();
+        stop.cancel();
+        task.join().await.unwrap();
+        assert!(began.elapsed() < Duration::from_millis(2_500), "{:?}", began.elapsed());
+        assert_eq!(counters.dropped(), 11);
+    }
+
+    #[tokio::test]
+    async fn the_last_snapshot_is_pushed_at_the_stop() {
+        let server = Double::start(|_| ok()).await;
+        let (newest, show) = board(snapshot(1, 1.0));
+        let stop = CancellationToken::new();
+        let config = Config { every: "1h".parse().unwrap(), ..config(&server, "") };
+        let mut task = start(config, newest, vault(), Arc::default(), stop.clone());
+        show(snapshot(1, 9.0));
+        stop.cancel();
+        task.join().await.unwrap();
+        assert_eq!(events(&server.seen()), [9.0]);
+    }
+
+    #[test]
+    fn pauses_grow_and_are_spread() {
+        for _ in 0..100 {
+            let pause = jittered(FIRST_PAUSE);
+            assert!((FIRST_PAUSE / 2..=FIRST_PAUSE).contains(&pause), "{pause:?}");
+        }
+    }
+}

@@ -137,3 +137,55 @@ impl JsonSchema for Address {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_they_are_written() {
+        for text in [
+            "unix:///var/run/datadog/dsd.socket",
+            "udp://127.0.0.1:8125",
+            "udp://agent.monitoring.svc:8125",
+            "udp://[::1]:8125",
+        ] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+        let host = "::1".to_owned();
+        assert_eq!("udp://[::1]:8125".parse(), Ok(Address::Udp { host, port: 8125 }));
+    }
+
+    #[test]
+    fn anything_else_is_a_fault_that_says_what_to_write() {
+        let long = format!("unix:///{}", "x".repeat(LONGEST_PATH));
+        assert!(long.parse::<Address>().unwrap_err().contains("at most 107 bytes, this one has 108"));
+        for text in [
+            "",
+            "127.0.0.1:8125",
+            "unix://relative",
+            "unix:///",
+            "/var/run/dsd.socket",
+            "udp://host",
+            "udp://host:0",
+            "udp://host:99999",
+            "udp://:8125",
+            "udp://::1:8125",
+            "udp://host:8125/path",
+            "tcp://host:8125",
+        ] {
+            let fault = text.parse::<Address>().unwrap_err();
+            assert!(fault.ends_with("write unix:///path/to/socket or udp://host:port"), "{text}: {fault}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_is_looked_up_and_a_missing_one_is_a_dns_problem() {
+        let found = "udp://localhost:8125".parse::<Address>().unwrap().resolve().await;
+        assert!(
+            matches!(found, Ok(Destination::Udp(address)) if address.port() == 8125 && address.ip().is_loopback())
+        );
+        let address = Address::Udp { host: "no host has this name".to_owned(), port: 1 };
+        assert_eq!(address.resolve().await.unwrap_err().reason, Reason::Dns);
+    }
+}

@@ -72,3 +72,22 @@ fn messages(message: &[u8], wanted: u64) -> impl Iterator<Item = &[u8]> {
         Value::Bytes(_) | Value::Number(_) | Value::Fixed => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_end_at_the_first_byte_that_makes_no_sense() {
+        let all = |bytes: &'static [u8]| Fields(bytes).collect::<Vec<_>>();
+        assert_eq!(all(b"\x08\x96\x01\x12\x02hi"), [(1, Value::Number(150)), (2, Value::Bytes(b"hi"))]);
+        assert_eq!(
+            all(b"\x0912345678\x151234\x08\x01"),
+            [(1, Value::Fixed), (2, Value::Fixed), (1, Value::Number(1))]
+        );
+        assert_eq!(all(b"\x12\xff\xff\xff\xff\x0fhi"), [], "longer than what there is");
+        assert_eq!(all(b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), [], "an integer without end");
+        assert_eq!(all(b"\x0b\x08\x01"), [], "a group");
+        assert_eq!(all(b"\x08"), []);
+    }
+}
