@@ -10,5 +10,6 @@
     reason = "a test stops at the first surprise, may print what it saw, and lives in real time"
 )]
 
+mod architecture;
 mod replication;
 mod stage;
