@@ -7,9 +7,9 @@ use crate::checks::Visit;
 use crate::config::fault::Fault;
 use crate::config::secret::Vault;
 use crate::config::{self, Assignment, Outputs, Plan};
-use crate::sinks::{self, Newest, PushCounters};
+use crate::sinks::{self, Newest};
 use crate::task::{self, Task};
-use crate::vitals::Reloads;
+use crate::vitals::{Push, Reloads};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -47,7 +47,7 @@ struct Actor {
 struct Output {
     name: &'static str,
     running: Option<(Task<()>, CancellationToken)>,
-    counters: Arc<PushCounters>,
+    push: Arc<Push>,
 }
 
 impl Running {
@@ -74,8 +74,8 @@ impl Running {
     }
 
     /// The sinks and their counters, for the instruments.
-    pub fn pushes(&self) -> Vec<(&'static str, Arc<PushCounters>)> {
-        [&self.otlp, &self.dogstatsd].map(|output| (output.name, Arc::clone(&output.counters))).into()
+    pub fn pushes(&self) -> Vec<Arc<Push>> {
+        [&self.otlp, &self.dogstatsd].map(|output| Arc::clone(&output.push)).into()
     }
 
     /// Reads the configuration again. With any fault the old one stays as it is.
@@ -175,14 +175,14 @@ impl Running {
         let Outputs { otlp, dogstatsd } = &self.plan.outputs;
         if let Some(config) = otlp.as_ref().filter(|_| before.is_none_or(|before| before.otlp != *otlp)) {
             let (vault, stop) = (Arc::clone(&self.vault), CancellationToken::new());
-            let counters = Arc::clone(&self.otlp.counters);
+            let counters = self.otlp.push.start();
             let task = sinks::otlp::start(config.clone(), Arc::clone(&newest), vault, counters, stop.clone());
             self.otlp.running = Some((task, stop));
         }
         if let Some(config) =
             dogstatsd.as_ref().filter(|_| before.is_none_or(|before| before.dogstatsd != *dogstatsd))
         {
-            let (counters, stop) = (Arc::clone(&self.dogstatsd.counters), CancellationToken::new());
+            let (counters, stop) = (self.dogstatsd.push.start(), CancellationToken::new());
             match sinks::dogstatsd::start(config.clone(), newest, counters, stop.clone()) {
                 Ok(task) => self.dogstatsd.running = Some((task, stop)),
                 Err(error) => tracing::error!(%error, "could not start the thread of the DogStatsD sink"),
@@ -193,13 +193,14 @@ impl Running {
 
 impl Output {
     fn new(name: &'static str) -> Self {
-        Self { name, running: None, counters: Arc::default() }
+        Self { name, running: None, push: Arc::new(Push::new(name)) }
     }
 
     async fn stop(&mut self) {
         if let Some((task, stop)) = self.running.take() {
             stop.cancel();
             join(self.name, task, LAST_PUSH).await;
+            self.push.end();
         }
     }
 }

@@ -96,6 +96,32 @@ impl Reloads {
     }
 }
 
+/// A sink's counters, which outlive a reload; shown while the sink is configured.
+#[derive(Debug)]
+pub struct Push {
+    sink: &'static str,
+    counters: Arc<PushCounters>,
+    configured: AtomicBool,
+}
+
+impl Push {
+    /// A sink that is not configured yet.
+    pub fn new(sink: &'static str) -> Self {
+        Self { sink, counters: Arc::default(), configured: AtomicBool::new(false) }
+    }
+
+    /// The sink starts: gives it its counters.
+    pub fn start(&self) -> Arc<PushCounters> {
+        self.configured.store(true, Ordering::Relaxed);
+        Arc::clone(&self.counters)
+    }
+
+    /// The sink has ended.
+    pub fn end(&self) {
+        self.configured.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Everything that is read for the instruments.
 pub struct Vitals {
     /// How reloads went.
@@ -104,8 +130,8 @@ pub struct Vitals {
     pub vault: Arc<Vault>,
     /// The HTTP server's counters.
     pub http: Arc<HttpCounters>,
-    /// A sink each, under its label value.
-    pub pushes: Vec<(&'static str, Arc<PushCounters>)>,
+    /// The sinks.
+    pub pushes: Vec<Arc<Push>>,
     process: Process,
 }
 
@@ -115,7 +141,7 @@ impl Vitals {
         reloads: Arc<Reloads>,
         vault: Arc<Vault>,
         http: Arc<HttpCounters>,
-        pushes: Vec<(&'static str, Arc<PushCounters>)>,
+        pushes: Vec<Arc<Push>>,
     ) -> Self {
         Self { reloads, vault, http, pushes, process: Process::default() }
     }
@@ -143,15 +169,12 @@ impl Vitals {
         for (secret, up) in self.vault.states() {
             answer.set(&SECRET_UP, [&secret], f64::from(u8::from(up)));
         }
-        for (sink, counters) in &self.pushes {
-            answer.set(&PUSH_SENT, [sink], counters.sent() as f64);
-            answer.set(&PUSH_FAILED, [sink], counters.failed() as f64);
-            answer.set(&PUSH_DROPPED, [sink], counters.dropped() as f64);
-            answer.set_some(
-                &PUSH_LAST_SUCCESS,
-                [sink],
-                counters.last_success().map(|seconds| seconds as f64),
-            );
+        for push in self.pushes.iter().filter(|push| push.configured.load(Ordering::Relaxed)) {
+            let (sink, counters) = ([push.sink], &push.counters);
+            answer.set(&PUSH_SENT, sink, counters.sent() as f64);
+            answer.set(&PUSH_FAILED, sink, counters.failed() as f64);
+            answer.set(&PUSH_DROPPED, sink, counters.dropped() as f64);
+            answer.set_some(&PUSH_LAST_SUCCESS, sink, counters.last_success().map(|seconds| seconds as f64));
         }
         answer.set(&HTTP_REQUESTS, [], count(&self.http.requests));
         answer.set(&HTTP_CONNECTIONS, [], count(&self.http.connections));

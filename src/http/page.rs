@@ -1,8 +1,8 @@
 //! The status page and its JSON: every check, its state, last values, last error with its cure, next run. Made from the board alone.
 
 use super::{POLICY, Page};
+use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key};
-use crate::cli::once::{as_json, samples};
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
@@ -166,6 +166,8 @@ fn readable(name: &str, value: f64) -> String {
     }
     if name.ends_with("_seconds") {
         return match value.abs() {
+            0.0 => "0 s".to_owned(),
+            less if less < 1e-3 => format!("{:.0} µs", value * 1e6),
             less if less < 1.0 => format!("{:.1} ms", value * 1e3),
             less if less < 120.0 => format!("{value:.1} s"),
             less if less < 7200.0 => format!("{:.1} min", value / 60.0),
@@ -212,6 +214,8 @@ mod tests {
     #[test]
     fn values_are_read_with_their_unit() {
         for (name, value, expected) in [
+            ("a_seconds", 0.0, "0 s"),
+            ("a_seconds", -0.000_021, "-21 µs"),
             ("a_seconds", 0.0042, "4.2 ms"),
             ("a_seconds", 61.25, "61.2 s"),
             ("a_seconds", 3674.07, "61.2 min"),
