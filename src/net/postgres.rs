@@ -178,12 +178,11 @@ impl Link {
                 self.logins += u64::from(result.is_ok());
                 result
             }
-            Err(_) => Err(Problem::new(
-                Reason::ConnectTimeout,
-                format!("could not log in to {} in time", self.server.name),
-            )
-            .because("it accepted the connection and then stayed silent")
-            .hint("a proxy without a server behind it, or a server that hangs")),
+            Err(_) => {
+                Err(Problem::new(Reason::ConnectTimeout, format!("could not log in to {}", self.server.name))
+                    .because("it accepted the connection, but the login did not end in time")
+                    .hint("a proxy without a server behind it, a server that hangs, or a slow network"))
+            }
         }
     }
 

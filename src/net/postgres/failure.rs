@@ -3,6 +3,7 @@
 use super::login::Open;
 use super::{ANSWER_LIMIT, ROW_LIMIT};
 use crate::check::{Problem, Reason};
+use rustls::CertificateError;
 use std::error::Error as _;
 use std::io;
 use tokio_postgres::Error;
@@ -72,6 +73,16 @@ pub(super) fn words(error: &Error) -> String {
     while let Some(next) = deepest.source() {
         deepest = next;
     }
+    if let Some(source) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+        if let Some(wrong) = certificate_error(source) {
+            return certificate(wrong).0;
+        }
+        // The driver's words for half a message are `bytes remaining on stream`, those of TLS are a page to read.
+        if source.kind() == io::ErrorKind::UnexpectedEof || source.to_string() == "bytes remaining on stream"
+        {
+            return "the server closed the connection in the middle of a message".to_owned();
+        }
+    }
     tame(&deepest.to_string(), "")
 }
 
@@ -111,6 +122,7 @@ fn by_code(code: &str) -> (Reason, Option<&'static str>) {
 fn by_kind(error: &Error) -> (Reason, Option<&'static str>) {
     // The driver keeps its kinds to itself; its words are the only way to tell them apart. Each has a test with a server that causes it.
     match error.to_string().as_str() {
+        "error performing TLS handshake" if is_cut(error) => (Reason::Io, None),
         "error performing TLS handshake" => (Reason::Tls, tls_hint(error)),
         "authentication error" => (
             Reason::Auth,
@@ -137,26 +149,55 @@ fn by_kind(error: &Error) -> (Reason, Option<&'static str>) {
     }
 }
 
+/// The connection broke, and nobody had a complaint about the handshake itself.
+fn is_cut(error: &Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
+    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    matches!(kind, Some(BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | UnexpectedEof))
+}
+
 fn tls_hint(error: &Error) -> Option<&'static str> {
-    use rustls::CertificateError as Wrong;
-    let source = error.source()?;
-    let Some(source) = source.downcast_ref::<io::Error>() else {
-        return Some("turn TLS on at the server; tls: disable sends everything in clear text");
+    match error.source()?.downcast_ref::<io::Error>() {
+        Some(source) => certificate_error(source).map(|wrong| certificate(wrong).1),
+        None => Some("turn TLS on at the server; tls: disable sends everything in clear text"),
+    }
+}
+
+/// The same words each time (no ages, no clock), and what to do.
+fn certificate(wrong: &CertificateError) -> (String, &'static str) {
+    let (words, hint) = match wrong {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+            "the certificate comes from an unknown authority",
+            "name the file with the server's authority in ca:",
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => (
+            "the certificate has expired",
+            "renew the server's certificate, or check the clock of this machine",
+        ),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => (
+            "the certificate is not valid yet",
+            "check the clock of this machine and the server's certificate",
+        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            return (
+                tame(&wrong.to_string(), ""),
+                "host: has to be a name in the server's certificate; tls: verify-ca does not compare it",
+            );
+        }
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => (
+            "the certificate is an authority and not one of a server",
+            "give the server a certificate that is signed by an authority; tls: require does not look at it",
+        ),
+        _ => return (tame(&wrong.to_string(), ""), "check the server's certificate"),
     };
-    let rustls::Error::InvalidCertificate(wrong) = rustls_error(source)? else { return None };
-    Some(match wrong {
-        Wrong::UnknownIssuer | Wrong::BadSignature => "name the file with the server's authority in ca:",
-        Wrong::NotValidForName | Wrong::NotValidForNameContext { .. } => {
-            "host: has to be a name in the server's certificate; tls: verify-ca does not compare it"
-        }
-        Wrong::Expired | Wrong::ExpiredContext { .. } => {
-            "renew the server's certificate, or check the clock of this machine"
-        }
-        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => {
-            "check the clock of this machine and the server's certificate"
-        }
-        _ => "check the server's certificate",
-    })
+    (words.to_owned(), hint)
+}
+
+fn certificate_error(error: &io::Error) -> Option<&CertificateError> {
+    match rustls_error(error)? {
+        rustls::Error::InvalidCertificate(wrong) => Some(wrong),
+        _ => None,
+    }
 }
 
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {

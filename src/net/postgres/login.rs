@@ -185,7 +185,7 @@ fn settings(version_num: u32, timeout: Duration) -> String {
     }
     format!(
         "{common}; set lock_timeout = {}; set idle_in_transaction_session_timeout = {}; \
-         set default_transaction_read_only = on; set intervalstyle = 'postgres'; set extra_float_digits = 1; \
+         set default_transaction_read_only = on; set client_min_messages = error; set intervalstyle = 'postgres'; set extra_float_digits = 1; \
          select pg_catalog.current_setting('server_version_num') as version_num, pg_catalog.version() as version, \
          current_user as user_name, pg_catalog.current_database() as database_name",
         millis(LONGEST_LOCK_WAIT.min(timeout / 2)),
