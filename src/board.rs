@@ -3,9 +3,13 @@
 //! Each check and target has a card. A report replaces the card's parts at once; what a report holds disappears by itself
 //! when the next report is overdue, and `datapulse_check_up 0` takes its place, so that a dead scheduler cannot freeze values.
 
-use crate::check::{Endpoint, Problem, Reason, Report};
+mod card;
+pub mod view;
+
+pub use card::{Card, Last};
+
+use crate::check::{Problem, Report};
 use arc_swap::ArcSwap;
-use jiff::Timestamp;
 use metrics::{Answer, Handle, Metric, Part, Snapshot, Unit};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,52 +145,6 @@ pub struct Board {
     started: SystemTime,
 }
 
-/// What people see of a check; made for the page and the API.
-#[derive(Clone, Debug)]
-pub struct Card {
-    spec: Spec,
-    labels: Arc<[(String, String)]>,
-    runs: u64,
-    failures: BTreeMap<Reason, u64>,
-    duplicates: u64,
-    /// Per family: the total, and the total that was shown last. A new label set is shown once at 0.
-    capped: BTreeMap<String, (u64, u64)>,
-    last: Option<Last>,
-    last_success: Option<Timestamp>,
-    next: Option<Instant>,
-    /// Counters, thresholds and what is known of the last run: always shown.
-    own: Option<Arc<Part>>,
-    /// Samples, an end each, each with its time to live.
-    ends: Vec<EndCard>,
-}
-
-/// The last ended run of a check.
-#[derive(Clone, Debug)]
-pub struct Last {
-    /// Wall clock at its end.
-    pub ended: Timestamp,
-    /// How long it took.
-    pub took: Duration,
-    /// Samples it gave.
-    pub samples: usize,
-    /// What went wrong, by end; the cure stands in the problem's text.
-    pub problems: Vec<(Endpoint, Reason, String)>,
-    /// Whether the check's own target answered.
-    pub up: bool,
-    /// When its values stop to be shown.
-    pub expires: Instant,
-}
-
-#[derive(Clone, Debug)]
-struct EndCard {
-    endpoint: Endpoint,
-    /// The samples; shown until they expire.
-    samples: Option<Arc<Part>>,
-    /// `up 1` while the samples are fresh, `up 0` after that or after a failure.
-    state: Vec<Arc<Part>>,
-    ended_at: Instant,
-}
-
 impl Board {
     /// An empty board; our counters begin now.
     pub fn new(now: SystemTime) -> Self {
@@ -208,9 +166,7 @@ impl Board {
         let mut cards = self.cards();
         let labels = common_labels(key, &spec);
         let card = cards.entry(key.clone()).or_insert_with(|| Card::new(spec.clone(), Arc::clone(&labels)));
-        card.spec = spec;
-        card.labels = labels;
-        card.renew(self.started);
+        card.change(spec, labels, self.started);
         self.show(&cards);
     }
 
@@ -225,9 +181,7 @@ impl Board {
     pub fn clear(&self, key: &Key) {
         let mut cards = self.cards();
         if let Some(card) = cards.get_mut(key) {
-            card.ends.clear();
-            card.last = None;
-            card.renew(self.started);
+            card.clear(self.started);
         }
         self.show(&cards);
     }
@@ -237,7 +191,6 @@ impl Board {
         let mut cards = self.cards();
         let Some(card) = cards.get_mut(key) else { return };
         card.take(report, self.started);
-        card.renew(self.started);
         self.show(&cards);
     }
 
@@ -245,15 +198,14 @@ impl Board {
     pub fn count(&self, key: &Key, problem: &Problem) {
         let mut cards = self.cards();
         let Some(card) = cards.get_mut(key) else { return };
-        *card.failures.entry(problem.reason).or_default() += 1;
-        card.renew(self.started);
+        card.count(problem, self.started);
         self.show(&cards);
     }
 
     /// Notes when a check runs next, for the page.
     pub fn plan(&self, key: &Key, next: Instant) {
         if let Some(card) = self.cards().get_mut(key) {
-            card.next = Some(next);
+            card.plan(next);
         }
     }
 
@@ -283,183 +235,6 @@ impl Board {
     }
 }
 
-impl Card {
-    fn new(spec: Spec, labels: Arc<[(String, String)]>) -> Self {
-        Self {
-            spec,
-            labels,
-            runs: 0,
-            failures: Reason::ALL.iter().map(|reason| (*reason, 0)).collect(),
-            duplicates: 0,
-            capped: BTreeMap::new(),
-            last: None,
-            last_success: None,
-            next: None,
-            own: None,
-            ends: Vec::new(),
-        }
-    }
-
-    /// The word of the configuration.
-    pub fn check_type(&self) -> &'static str {
-        self.spec.check_type
-    }
-
-    /// What the board was told of the check.
-    pub fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    /// The last ended run.
-    pub fn last(&self) -> Option<&Last> {
-        self.last.as_ref()
-    }
-
-    /// When the check's own target last answered.
-    pub fn last_success(&self) -> Option<Timestamp> {
-        self.last_success
-    }
-
-    /// When the check runs next.
-    pub fn next(&self) -> Option<Instant> {
-        self.next
-    }
-
-    /// Ended runs and failures of all reasons.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.runs, self.failures.values().sum())
-    }
-
-    /// Failures of one reason.
-    pub fn failures(&self, reason: Reason) -> u64 {
-        self.failures.get(&reason).copied().unwrap_or_default()
-    }
-
-    /// The samples that may be shown at `now`.
-    pub fn samples(&self, now: Instant) -> impl Iterator<Item = &Arc<Part>> {
-        let now = now.into_std();
-        self.ends.iter().filter_map(|end| end.samples.as_ref()).filter(move |part| part.visible(now))
-    }
-
-    fn parts(&self) -> impl Iterator<Item = Arc<Part>> {
-        let ends = self.ends.iter().flat_map(|end| end.state.iter().chain(&end.samples));
-        self.own.iter().chain(ends).cloned()
-    }
-
-    fn take(&mut self, report: Report, started: SystemTime) {
-        let expires = report.ended_at + self.spec.every + self.spec.timeout;
-        let mut problems = Vec::new();
-        let mut ends = Vec::with_capacity(report.ends.len());
-        let mut count = 0;
-        let up = report.ends.first().is_some_and(|end| end.result.is_ok());
-        for (at, end) in report.ends.into_iter().enumerate() {
-            let own = at == 0;
-            for note in end.notes {
-                *self.failures.entry(note.reason).or_default() += 1;
-                problems.push((end.endpoint, note.reason, note.to_string()));
-            }
-            ends.push(match end.result {
-                Ok(mut answer) => {
-                    for (family, lost) in answer.cap(self.spec.limit) {
-                        self.capped.entry(family.prometheus()).or_default().0 += lost as u64;
-                    }
-                    self.duplicates += answer.seal() as u64;
-                    count += answer.len();
-                    let samples = self.part(answer, started, None, Some(expires));
-                    let fresh = self.part(self.state(end.endpoint, own, 1.0), started, None, Some(expires));
-                    let overdue = self.part(self.state(end.endpoint, own, 0.0), started, Some(expires), None);
-                    let state = vec![fresh, overdue];
-                    EndCard {
-                        endpoint: end.endpoint,
-                        samples: Some(samples),
-                        state,
-                        ended_at: report.ended_at,
-                    }
-                }
-                Err(problem) => {
-                    *self.failures.entry(problem.reason).or_default() += 1;
-                    problems.push((end.endpoint, problem.reason, problem.to_string()));
-                    let state = vec![self.part(self.state(end.endpoint, own, 0.0), started, None, None)];
-                    let kept = self.kept(end.endpoint);
-                    let ended_at = kept.as_ref().map_or(report.ended_at, |(_, ended_at)| *ended_at);
-                    EndCard { endpoint: end.endpoint, samples: kept.map(|(part, _)| part), state, ended_at }
-                }
-            });
-        }
-        self.ends = ends;
-        self.runs += 1;
-        if up {
-            self.last_success = Some(report.ended);
-        }
-        self.last =
-            Some(Last { ended: report.ended, took: report.took, samples: count, problems, up, expires });
-    }
-
-    /// The last samples of an end that failed now, as long as the check keeps them.
-    fn kept(&self, endpoint: Endpoint) -> Option<(Arc<Part>, Instant)> {
-        let keep_for = self.spec.keep_for?;
-        let end = self.ends.iter().find(|end| end.endpoint == endpoint)?;
-        let mut part = (**end.samples.as_ref()?).clone();
-        part.until = Some((end.ended_at + keep_for).into_std());
-        Some((Arc::new(part), end.ended_at))
-    }
-
-    fn state(&self, endpoint: Endpoint, own: bool, value: f64) -> Answer {
-        let mut answer = Answer::new();
-        if own {
-            answer.set(&UP, [self.spec.check_type], value);
-        }
-        if endpoint != Endpoint::Own {
-            answer.set(&ENDPOINT_UP, [endpoint.as_str()], value);
-        }
-        answer
-    }
-
-    fn part(
-        &self,
-        answer: Answer,
-        started: SystemTime,
-        from: Option<Instant>,
-        until: Option<Instant>,
-    ) -> Arc<Part> {
-        Arc::new(Part {
-            labels: Arc::clone(&self.labels),
-            answer,
-            from: from.map(Instant::into_std),
-            until: until.map(Instant::into_std),
-            counting_since: started,
-        })
-    }
-
-    /// Makes the part that is always shown.
-    fn renew(&mut self, started: SystemTime) {
-        let word = self.spec.check_type;
-        let mut answer = Answer::new();
-        answer.set(&INTERVAL, [word], self.spec.every.as_secs_f64());
-        answer.set(&RUNS, [word], self.runs as f64);
-        for (reason, count) in &self.failures {
-            answer.set(&FAILURES, [word, reason.as_str()], *count as f64);
-        }
-        for (name, limit) in &self.spec.thresholds {
-            answer.set(&THRESHOLD, [word, name], *limit);
-        }
-        answer.set(&DUPLICATES, [], self.duplicates as f64);
-        for (family, (total, shown)) in &mut self.capped {
-            answer.set(&CAPPED, [family], *shown as f64);
-            *shown = *total;
-        }
-        if let Some(last) = &self.last {
-            answer.set(&DURATION, [word], last.took.as_secs_f64());
-            answer.set(&SAMPLES, [word], last.samples as f64);
-        }
-        if let Some(moment) = self.last_success {
-            answer.set(&LAST_SUCCESS, [word], moment.as_millisecond() as f64 / 1e3);
-        }
-        answer.seal();
-        self.own = Some(self.part(answer, started, None, None));
-    }
-}
-
 /// `check`, `target`, then the labels of the configuration, which cannot take those names.
 fn common_labels(key: &Key, spec: &Spec) -> Arc<[(String, String)]> {
     let own = [("check".to_owned(), Some(key.check.clone())), ("target".to_owned(), key.target.clone())];
@@ -470,7 +245,8 @@ fn common_labels(key: &Key, spec: &Spec) -> Arc<[(String, String)]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::check::End;
+    use crate::check::{End, Endpoint, Reason};
+    use jiff::Timestamp;
     use metrics::Values;
 
     static VALUE: Metric<1> = Metric::gauge("test.value", Unit::None, &["name"], "");
