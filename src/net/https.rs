@@ -225,6 +225,12 @@ impl Url {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// The same server with another path.
+    #[must_use]
+    pub fn with_path(&self, path: String) -> Self {
+        Self { path, ..self.clone() }
+    }
 }
 
 impl fmt::Display for Url {

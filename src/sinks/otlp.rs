@@ -13,7 +13,7 @@ use super::{Newest, PushCounters, Standing};
 use crate::check::{Problem, Reason};
 use crate::config::secret::Vault;
 use crate::net::gzip;
-use crate::net::https::Client;
+use crate::net::https::{Client, Url};
 use crate::task::{self, Task};
 use answer::{Verdict, judge};
 use hyper::StatusCode;
@@ -78,7 +78,7 @@ pub fn start(
 
 struct Sink {
     config: Config,
-    path: String,
+    url: Url,
     resource: Resource,
     newest: Newest,
     vault: Arc<Vault>,
@@ -102,10 +102,11 @@ struct Body {
 impl Sink {
     fn new(config: Config, newest: Newest, vault: Arc<Vault>, counters: Arc<PushCounters>) -> Self {
         let resource = resource(&config.resource);
-        let client = Client::new(&config.endpoint, config.ca.clone());
+        let url = config.url();
+        let client = Client::new(&url, config.ca.clone());
         let mut sink = Self {
-            path: config.path(),
             config,
+            url,
             resource,
             newest,
             vault,
@@ -243,11 +244,11 @@ impl Sink {
             Err(problem) => return Verdict::Again(problem, None),
         };
         let deadline = Instant::now() + self.config.timeout.duration();
-        let reply = match self.client.post(&self.path, &headers, body.bytes.clone(), deadline).await {
+        let reply = match self.client.post(self.url.path(), &headers, body.bytes.clone(), deadline).await {
             Ok(reply) => reply,
             Err(problem) => return Verdict::Again(problem, None),
         };
-        let verdict = judge(&reply, &self.config.endpoint);
+        let verdict = judge(&reply, &self.url);
         if reply.status == StatusCode::UNAUTHORIZED {
             for reference in self.config.headers.references() {
                 // Whether it has changed shows at the next cycle, which sends the new value.
@@ -264,8 +265,7 @@ impl Sink {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         for (name, text) in self.config.headers.iter() {
-            let what =
-                || format!("could not put the header {name} into a request to {}", self.config.endpoint);
+            let what = || format!("could not put the header {name} into a request to {}", self.url);
             let problem = || Problem::new(Reason::Secret, what());
             let key = HeaderName::from_str(name).map_err(|error| problem().because(error))?;
             let value = self.vault.text(text).await?;

@@ -21,8 +21,10 @@ const UDP_REST: Duration = Duration::from_micros(200);
 
 /// An agent that keeps its socket open but stopped reading holds us up this long in a cycle, not longer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same once the program wants to stop; twice this, for the cycle under way and the last one, is below a second.
+/// The same once the program wants to stop, for the cycle under way; the last cycle may take as long as [`LAST_CYCLE`].
+/// Together with a slice for each they stay below a second.
 const LAST_PATIENCE: Duration = Duration::from_millis(200);
+const LAST_CYCLE: Duration = Duration::from_millis(500);
 /// A write blocks this long before it looks at the clock and at the stop signal.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -78,6 +80,8 @@ impl Packets {
                 (Box::new(sink), Socket::Udp(socket))
             }
         };
+        let last = stop.is_cancelled();
+        let longest = if last { longest.min(LAST_CYCLE) } else { longest };
         Ok(Self {
             sink,
             socket,
@@ -88,7 +92,7 @@ impl Packets {
             broken: None,
             deadline: Instant::now() + longest,
             stop: stop.clone(),
-            hurried: false,
+            hurried: last,
         })
     }
 

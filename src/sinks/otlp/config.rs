@@ -80,10 +80,12 @@ pub enum Compression {
 pub struct Headers(BTreeMap<String, Text>);
 
 impl Config {
-    /// Where metrics go: the endpoint's path, and behind it what the protocol says unless it ends so.
-    pub(super) fn path(&self) -> String {
+    /// Where metrics go: the endpoint, and behind it what the protocol says unless it ends so.
+    pub(super) fn url(&self) -> Url {
         let base = self.endpoint.path().trim_end_matches('/');
-        if base.ends_with(METRICS_PATH) { base.to_owned() } else { format!("{base}{METRICS_PATH}") }
+        let path =
+            if base.ends_with(METRICS_PATH) { base.to_owned() } else { format!("{base}{METRICS_PATH}") };
+        self.endpoint.with_path(path)
     }
 }
 
@@ -171,7 +173,7 @@ mod tests {
             ("http://h:9090/api/v1/otlp", "/api/v1/otlp/v1/metrics"),
             ("http://h:9090/api/v1/otlp/v1/metrics", "/api/v1/otlp/v1/metrics"),
         ] {
-            assert_eq!(read(&format!(r#"{{"endpoint": "{endpoint}"}}"#)).unwrap().path(), path);
+            assert_eq!(read(&format!(r#"{{"endpoint": "{endpoint}"}}"#)).unwrap().url().path(), path);
         }
     }
 
