@@ -11,5 +11,6 @@
 )]
 
 mod architecture;
+mod artefacts;
 mod replication;
 mod stage;
