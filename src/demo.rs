@@ -1,5 +1,19 @@
-//! The demo.
+//! The demo: two private PostgreSQL servers with a replication under load, watched by datapulse, with faults on request.
+//!
+//! The [`crew`] is one thread that owns all servers; it takes orders and says how things stand. The [`watch`] asks
+//! Prometheus for alerts and keeps the [`diary`]; the [`site`] shows both on the demo's own page. [`running`] lets other
+//! processes find the demo.
+
+pub mod crew;
+pub mod diary;
+pub mod page;
 pub mod parts;
+pub mod replication;
+pub mod rules;
+pub mod running;
+pub mod site;
+pub mod watch;
+
 /// What the demo can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Fault {
@@ -11,4 +25,96 @@ pub enum Fault {
     Conflict,
     /// Stop the publisher
     PublisherDown,
+}
+
+impl Fault {
+    /// All of them, in the order of the page.
+    pub const ALL: [Self; 4] = [Self::Disable, Self::Lock, Self::Conflict, Self::PublisherDown];
+
+    /// The word of the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Lock => "lock",
+            Self::Conflict => "conflict",
+            Self::PublisherDown => "publisher-down",
+        }
+    }
+
+    /// The fault with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|fault| fault.word() == word)
+    }
+
+    /// For a heading.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Disable => "Disable the subscription",
+            Self::Lock => "Lock the table",
+            Self::Conflict => "Cause a conflict",
+            Self::PublisherDown => "Stop the publisher",
+        }
+    }
+
+    /// What is done.
+    pub fn deed(self) -> &'static str {
+        match self {
+            Self::Disable => "alter subscription orders_sub disable",
+            Self::Lock => {
+                "lock table orders in access exclusive mode, in a session on the subscriber that then sits idle"
+            }
+            Self::Conflict => {
+                "insert on the subscriber an order whose key the publisher will use in a second"
+            }
+            Self::PublisherDown => "end the publisher's server at once",
+        }
+    }
+
+    /// Where one meets it.
+    pub fn in_real_life(self) -> &'static str {
+        match self {
+            Self::Disable => "somebody disabled it for a migration and forgot, or disable_on_error did it",
+            Self::Lock => "a migration or a forgotten session holds a lock, and replication waits behind it",
+            Self::Conflict => {
+                "an application writes to both sides; the worker dies on the same row again and again"
+            }
+            Self::PublisherDown => "a crash, a failover, or a closed network",
+        }
+    }
+
+    /// The bundled alert that tells it.
+    pub fn alert(self) -> &'static str {
+        match self {
+            Self::Disable => "PostgresSubscriptionDisabled",
+            Self::Lock => "PostgresSubscriptionBlocked",
+            Self::Conflict => "PostgresSubscriptionErroring",
+            Self::PublisherDown => "PostgresSubscriptionPublisherUnreachable",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::ValueEnum;
+
+    #[test]
+    fn the_page_and_the_command_line_use_the_same_words() {
+        let words: Vec<_> =
+            Fault::value_variants().iter().filter_map(|fault| fault.to_possible_value()).collect();
+        assert_eq!(words.len(), Fault::ALL.len());
+        for (value, fault) in words.iter().zip(Fault::ALL) {
+            assert_eq!(value.get_name(), fault.word());
+            assert_eq!(Fault::from_word(value.get_name()), Some(fault));
+        }
+        assert_eq!(Fault::from_word("fire"), None);
+    }
+
+    #[test]
+    fn every_fault_has_its_alert_in_the_bundled_rules() {
+        let rules = include_str!("../alerts/replication.yml");
+        for fault in Fault::ALL {
+            assert!(rules.contains(&format!("alert: {}\n", fault.alert())), "{}", fault.alert());
+        }
+    }
 }

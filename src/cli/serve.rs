@@ -2,8 +2,8 @@
 
 use super::{FAILED, LogFormat, LogLevel, Serve, USAGE, complain};
 use crate::board::Board;
-use crate::config;
 use crate::config::secret::{Environment, Vault};
+use crate::config::{self, Plan};
 use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig, page};
 use crate::run::Running;
 use crate::task;
@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -52,21 +53,14 @@ pub fn start_log(level: LogLevel, format: LogFormat) {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(flags: Serve, environment: Environment, started: SystemTime) -> ExitCode {
-    let plan = match config::load(&flags.config.config_file) {
-        Ok(plan) => plan,
+    let exporter = match Exporter::load(flags, environment, started) {
+        Ok(exporter) => exporter,
         Err(faults) => {
-            complain(format!("the configuration has faults; see `datapulse validate`\n{faults}"));
+            complain(faults);
             return ExitCode::from(USAGE);
         }
     };
-    let web = match flags.web_config_file.as_deref().map_or_else(|| Ok(WebConfig::none()), WebConfig::open) {
-        Ok(web) => web,
-        Err(faults) => {
-            complain(format!("the web configuration has faults\n{faults}"));
-            return ExitCode::from(USAGE);
-        }
-    };
-    let listeners = match http::bind(&flags.listen).await {
+    let listeners = match http::bind(&exporter.flags.listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
             complain(error);
@@ -85,42 +79,73 @@ pub async fn run(flags: Serve, environment: Environment, started: SystemTime) ->
             return ExitCode::from(FAILED);
         }
     };
-    let board = Arc::new(Board::new(started));
-    let vault = Arc::new(Vault::new(environment, &plan.base));
-    let running =
-        Running::start(flags.config.config_file.clone(), plan, Arc::clone(&board), Arc::clone(&vault));
-    let counters = Arc::new(HttpCounters::default());
-    let vitals = Vitals::new(Arc::clone(&running.reloads), vault, Arc::clone(&counters), running.pushes());
-    let vitals = task::spawn(vitals.live(Arc::clone(&board)));
-    let (wishes, inbox) = mpsc::channel(RELOADS_WAITING);
-    let ready = Arc::new(AtomicBool::new(true));
-    let server = Server::new(site(&flags, &board, wishes, &ready), web, Limits::default(), counters);
-    let stop = CancellationToken::new();
-    let http_stop = stop.clone();
-    let mut http = task::spawn(async move { server.run(listeners, http_stop).await });
-
-    let (running, mut signals) = attend(running, inbox, signals).await;
-    ready.store(false, Ordering::Relaxed);
-    tracing::info!("stopping");
-    let end = async {
-        // The sinks flush what the checks said last; requests in flight are answered meanwhile.
-        stop.cancel();
-        let (joined, ()) = tokio::join!(http.join(), running.stop());
-        if let Err(error) = joined {
-            tracing::error!(%error, "the HTTP server ended badly");
-        }
-    };
-    tokio::select! {
-        ended = tokio::time::timeout(LONGEST_END, end) => {
-            if ended.is_err() {
-                tracing::warn!("not everything ended in time");
-            }
-        }
-        () = signals.stop() => tracing::warn!("told to stop again: ending at once"),
-    }
-    drop(vitals);
-    tracing::info!("stopped");
+    exporter.run(listeners, signals).await;
     ExitCode::SUCCESS
+}
+
+/// An exporter whose configuration has no fault; it has touched nothing yet.
+pub(crate) struct Exporter {
+    flags: Serve,
+    plan: Plan,
+    web: WebConfig,
+    board: Arc<Board>,
+    vault: Arc<Vault>,
+}
+
+impl Exporter {
+    /// Reads the configuration files; an error has all their faults.
+    pub(crate) fn load(flags: Serve, environment: Environment, started: SystemTime) -> Result<Self, String> {
+        let plan = config::load(&flags.config.config_file)
+            .map_err(|faults| format!("the configuration has faults; see `datapulse validate`\n{faults}"))?;
+        let web = flags.web_config_file.as_deref().map_or_else(|| Ok(WebConfig::none()), WebConfig::open);
+        let web = web.map_err(|faults| format!("the web configuration has faults\n{faults}"))?;
+        let vault = Arc::new(Vault::new(environment, &plan.base));
+        Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault })
+    }
+
+    /// Where the reports will hang.
+    pub(crate) fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// Runs the checks and serves on these listeners until a signal, then ends all of it within 10 s.
+    pub(crate) async fn run(self, listeners: Vec<TcpListener>, signals: Signals) {
+        let Self { flags, plan, web, board, vault } = self;
+        let file = flags.config.config_file.clone();
+        let running = Running::start(file, plan, Arc::clone(&board), Arc::clone(&vault));
+        let counters = Arc::new(HttpCounters::default());
+        let vitals =
+            Vitals::new(Arc::clone(&running.reloads), vault, Arc::clone(&counters), running.pushes());
+        let vitals = task::spawn(vitals.live(Arc::clone(&board)));
+        let (wishes, inbox) = mpsc::channel(RELOADS_WAITING);
+        let ready = Arc::new(AtomicBool::new(true));
+        let server = Server::new(site(&flags, &board, wishes, &ready), web, Limits::default(), counters);
+        let stop = CancellationToken::new();
+        let http_stop = stop.clone();
+        let mut http = task::spawn(async move { server.run(listeners, http_stop).await });
+
+        let (running, mut signals) = attend(running, inbox, signals).await;
+        ready.store(false, Ordering::Relaxed);
+        tracing::info!("stopping");
+        let end = async {
+            // The sinks flush what the checks said last; requests in flight are answered meanwhile.
+            stop.cancel();
+            let (joined, ()) = tokio::join!(http.join(), running.stop());
+            if let Err(error) = joined {
+                tracing::error!(%error, "the HTTP server ended badly");
+            }
+        };
+        tokio::select! {
+            ended = tokio::time::timeout(LONGEST_END, end) => {
+                if ended.is_err() {
+                    tracing::warn!("not everything ended in time");
+                }
+            }
+            () = signals.stop() => tracing::warn!("told to stop again: ending at once"),
+        }
+        drop(vitals);
+        tracing::info!("stopped");
+    }
 }
 
 /// Serves reloads until a signal to stop.
@@ -134,7 +159,7 @@ async fn attend(
             _ = signals.terminate.recv() => return (running, signals),
             _ = signals.interrupt.recv() => return (running, signals),
             _ = signals.reload.recv() => None,
-            wish = inbox.recv() => wish.flatten(),
+            Some(wish) = inbox.recv() => wish,
         };
         let result = running.reload().await;
         if let Some(answer) = wish {
@@ -170,14 +195,16 @@ fn site(
     }
 }
 
-struct Signals {
+/// What the process is told by the system.
+pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     reload: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on.
+    pub(crate) fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -185,7 +212,8 @@ impl Signals {
         })
     }
 
-    async fn stop(&mut self) {
+    /// Waits until the process is told to stop.
+    pub(crate) async fn stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

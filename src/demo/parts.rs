@@ -13,7 +13,7 @@ mod postgres;
 mod stage;
 
 pub use binaries::{Binaries, find_postgres};
-pub use exchange::{Reply, get, post};
+pub use exchange::{Reply, get, post, post_within};
 pub use feed::Feed;
 pub use keeper::{Ending, Keeper, Signal};
 pub use monitoring::{Alertmanager, Prometheus, Sample};
@@ -106,6 +106,11 @@ pub fn free_port() -> Result<u16> {
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
     Ok(listener.local_addr().map_err(Error::io("find a free port"))?.port())
+}
+
+/// 32 random hexadecimal digits, for a password.
+pub fn random_word() -> Result<String> {
+    Ok(format!("{:016x}{:016x}", random()?, random()?))
 }
 
 fn random() -> Result<u64> {

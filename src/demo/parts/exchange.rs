@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Error, Result};
 
-/// For connecting, and for each read and write.
+/// For connecting, and for each read and write unless said otherwise.
 const LIMIT: Duration = Duration::from_secs(5);
 /// An answer beyond this is refused.
 const MAX_ANSWER: u64 = 16 << 20;
@@ -24,21 +24,26 @@ pub struct Reply {
 
 /// GET `path` (with its query) from 127.0.0.1:`port`.
 pub fn get(port: u16, path: &str) -> Result<Reply> {
-    exchange(port, &format!("GET {path} HTTP/1.0\r\n"), &[])
+    exchange(port, &format!("GET {path} HTTP/1.0\r\n"), &[], LIMIT)
 }
 
 /// POST `body` to `path` on 127.0.0.1:`port`.
 pub fn post(port: u16, path: &str, content_type: &str, body: &[u8]) -> Result<Reply> {
+    post_within(LIMIT, port, path, content_type, body)
+}
+
+/// `post` to a server that may take its time: `limit` holds for each read and write.
+pub fn post_within(limit: Duration, port: u16, path: &str, content_type: &str, body: &[u8]) -> Result<Reply> {
     let length = body.len();
     let head =
         format!("POST {path} HTTP/1.0\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n");
-    exchange(port, &head, body)
+    exchange(port, &head, body, limit)
 }
 
 // HTTP/1.0, so that the body is never chunked and ends with the connection.
-fn exchange(port: u16, head: &str, body: &[u8]) -> Result<Reply> {
+fn exchange(port: u16, head: &str, body: &[u8], limit: Duration) -> Result<Reply> {
     let what = format!("ask 127.0.0.1:{port}");
-    let answer = transfer(port, head, body).map_err(Error::io(&what))?;
+    let answer = transfer(port, head, body, limit).map_err(Error::io(&what))?;
     if answer.len() as u64 > MAX_ANSWER {
         return Err(Error::refused(what, format!("its answer has more than {MAX_ANSWER} bytes")));
     }
@@ -51,11 +56,11 @@ fn exchange(port: u16, head: &str, body: &[u8]) -> Result<Reply> {
     Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
 }
 
-fn transfer(port: u16, head: &str, body: &[u8]) -> std::io::Result<Vec<u8>> {
+fn transfer(port: u16, head: &str, body: &[u8], limit: Duration) -> std::io::Result<Vec<u8>> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.set_write_timeout(Some(LIMIT))?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
     stream.write_all(format!("{head}Host: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n").as_bytes())?;
     stream.write_all(body)?;
     let mut answer = Vec::new();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::keeper::{Ending, Keeper, Signal, append_command};
-use super::{Binaries, Error, Result, START_LIMIT, free_port, log_tail, random, wait_for};
+use super::{Binaries, Error, Result, START_LIMIT, free_port, log_tail, random, random_word, wait_for};
 
 /// A statement of `sql` is killed after this.
 const SQL_LIMIT: Duration = Duration::from_mins(1);
@@ -96,7 +96,7 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a cluster in `dir`, which must not exist or be empty, and waits until it answers.
     pub fn start(binaries: &Binaries, dir: &Path, settings: &Settings) -> Result<Self> {
-        let mut cluster = Self::prepare(binaries, dir, format!("{:016x}{:016x}", random()?, random()?))?;
+        let mut cluster = Self::prepare(binaries, dir, random_word()?)?;
         cluster.init()?;
         cluster.configure(settings)?;
         cluster.first_start()?;

@@ -1,0 +1,349 @@
+//! One thread that owns every server of the demo: it builds them, takes orders, and takes them down at the end.
+
+use super::diary::{Diary, Kind};
+use super::parts::{Binaries, Error, Prometheus, Result, Stage, find_postgres, random_word, sweep};
+use super::replication::{DATABASE, Passwords, Replication};
+use super::{Fault, rules};
+use crate::task;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+/// Orders that may wait; the next one is refused.
+const ORDERS_WAITING: usize = 4;
+
+/// What the crew is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Break this.
+    Break(Fault),
+    /// Repair everything.
+    Heal,
+}
+
+/// An order with the way back: in words what was done, or why not. `None` ends the work.
+type Letter = Option<(Order, oneshot::Sender<std::result::Result<String, String>>)>;
+
+/// How things stand.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// What is broken on request, and since when.
+    pub faults: Vec<(Fault, Timestamp)>,
+    /// Prometheus.
+    pub prometheus: Monitor,
+}
+
+/// How Prometheus stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Monitor {
+    /// Not asked for yet, or on its way.
+    #[default]
+    Starting,
+    /// It answers on this port of 127.0.0.1.
+    Up(u16),
+    /// It could not be started; why, and the cure.
+    Absent(String),
+}
+
+/// What has been built, for people.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// Version of both servers.
+    pub version: String,
+    /// Port of the publisher on 127.0.0.1.
+    pub publisher: u16,
+    /// Port of the subscriber on 127.0.0.1.
+    pub subscriber: u16,
+    /// Directory of everything; it holds `datapulse.yml` and `pgpass`.
+    pub dir: PathBuf,
+}
+
+impl Built {
+    /// The exporter's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("datapulse.yml")
+    }
+}
+
+/// The thread's outer side.
+#[derive(Debug)]
+pub struct Crew {
+    orders: SyncSender<Letter>,
+    standing: Arc<ArcSwap<Standing>>,
+    stop: CancellationToken,
+    ended: oneshot::Receiver<()>,
+}
+
+/// What the crew has to know.
+pub struct Brief {
+    /// Where demos live.
+    pub base: PathBuf,
+    /// Where the exporter is going to listen.
+    pub exporter: SocketAddr,
+    /// Takes down what happens.
+    pub diary: Arc<Diary>,
+    /// Hears what the start is busy with.
+    pub say: Box<dyn Fn(&str) + Send>,
+}
+
+impl Crew {
+    /// Starts to build. The receiver hears when both servers run, or why not; Prometheus follows after that.
+    pub fn start(brief: Brief) -> std::io::Result<(Self, oneshot::Receiver<Result<Built>>)> {
+        let (orders, inbox) = sync_channel(ORDERS_WAITING);
+        let (tell, built) = oneshot::channel();
+        let (over, ended) = oneshot::channel();
+        let (standing, stop) = (Arc::<ArcSwap<Standing>>::default(), CancellationToken::new());
+        let (shown, stopped) = (Arc::clone(&standing), stop.clone());
+        task::thread("demo", move || {
+            work(&brief, tell, &inbox, &shown, &stopped);
+            drop(over);
+        })?;
+        Ok((Self { orders, standing, stop, ended }, built))
+    }
+
+    /// How things stand.
+    pub fn standing(&self) -> Arc<ArcSwap<Standing>> {
+        Arc::clone(&self.standing)
+    }
+
+    /// Takes orders.
+    pub fn desk(&self) -> Desk {
+        Desk(self.orders.clone())
+    }
+
+    /// Takes everything down, after the orders that wait.
+    pub async fn end(self) {
+        self.stop.cancel();
+        // Errors mean that the thread is gone: just what is waited for.
+        drop(task::blocking(move || self.orders.send(None)).await);
+        drop(self.ended.await);
+    }
+}
+
+/// Where orders are given.
+#[derive(Clone, Debug)]
+pub struct Desk(SyncSender<Letter>);
+
+impl Desk {
+    /// Has an order carried out; in words what was done, or why not.
+    pub async fn give(&self, order: Order) -> std::result::Result<String, String> {
+        let (answer, result) = oneshot::channel();
+        self.0
+            .try_send(Some((order, answer)))
+            .map_err(|_full| "the demo is busy; try again in a moment".to_owned())?;
+        result.await.map_err(|_gone| "the demo is ending".to_owned())?
+    }
+}
+
+fn work(
+    brief: &Brief,
+    tell: oneshot::Sender<Result<Built>>,
+    inbox: &Receiver<Letter>,
+    standing: &ArcSwap<Standing>,
+    stop: &CancellationToken,
+) {
+    // Dropped from the last to the first: Prometheus, servers, directory.
+    let (stage, mut replication, built) = match build(brief, stop) {
+        Ok(all) => all,
+        // Who asked may be gone: then nobody wants to know.
+        Err(error) => return drop(tell.send(Err(error))),
+    };
+    let dir = built.dir.clone();
+    drop(tell.send(Ok(built)));
+    let prometheus = if stop.is_cancelled() { None } else { monitor(brief, &dir, standing) };
+    while let Ok(Some((order, answer))) = inbox.recv() {
+        // Who asked may be gone; the diary has it.
+        drop(answer.send(carry_out(order, &mut replication, standing, &brief.diary)));
+    }
+    drop(prometheus);
+    drop(replication);
+    drop(stage);
+}
+
+fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, Replication, Built)> {
+    let go_on = |what: &str| {
+        (brief.say)(what);
+        let (what, why) = ("start the demo".to_owned(), "told to stop".to_owned());
+        if stop.is_cancelled() { Err(Error::Refused { what, why }) } else { Ok(()) }
+    };
+    match sweep(&brief.base)? {
+        0 => {}
+        1 => (brief.say)("removed what a demo that died had left"),
+        count => (brief.say)(&format!("removed what {count} demos that died had left")),
+    }
+    let binaries = newest_postgres()?;
+    let stage = Stage::new(&brief.base, "demo")?;
+    let dir = stage.path();
+    go_on(&format!("making two PostgreSQL {} servers in {}", binaries.version, dir.display()))?;
+    let mut replication = Replication::start(&binaries, dir)?;
+    go_on("making table orders, publication orders_pub, subscription orders_sub, and five orders a second")?;
+    let passwords = Passwords { datapulse: random_word()?, replicator: random_word()? };
+    replication.fill(&passwords)?;
+    let (publisher, subscriber) = (replication.publisher().port(), replication.subscriber().port());
+    keep(&dir.join("password"), &passwords.datapulse)?;
+    let ports = [(publisher, replication.publisher()), (subscriber, replication.subscriber())];
+    let lines = ports.map(|(port, cluster)| {
+        format!(
+            "127.0.0.1:{port}:*:postgres:{}\n127.0.0.1:{port}:*:datapulse:{}\n",
+            cluster.password(),
+            passwords.datapulse
+        )
+    });
+    keep(&dir.join("pgpass"), &lines.concat())?;
+    let built = Built { version: binaries.version, publisher, subscriber, dir: dir.to_owned() };
+    write(&built.config(), &configuration(&built))?;
+    go_on("starting datapulse and Prometheus")?;
+    Ok((stage, replication, built))
+}
+
+/// The newest version, also among those that `make setup` puts beside the build.
+fn newest_postgres() -> Result<Binaries> {
+    let program = std::env::current_exe().unwrap_or_default();
+    let target = program.parent().and_then(Path::parent).unwrap_or(Path::new("target"));
+    find_postgres(None, &[&target.join("postgres")])
+}
+
+fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Prometheus> {
+    let started = rules::BUNDLED
+        .iter()
+        .try_for_each(|(name, text)| write(&dir.join(name), &rules::shortened(text)))
+        .and_then(|()| {
+            Prometheus::start(dir, &rules::prometheus(brief.exporter), &["--storage.tsdb.retention.time=6h"])
+        });
+    let (monitor, prometheus) = match started {
+        Ok(prometheus) => (Monitor::Up(prometheus.port()), Some(prometheus)),
+        Err(error) => (Monitor::Absent(error.to_string()), None),
+    };
+    standing.rcu(|old| Standing { prometheus: monitor.clone(), ..Standing::clone(old) });
+    prometheus
+}
+
+fn carry_out(
+    order: Order,
+    replication: &mut Replication,
+    standing: &ArcSwap<Standing>,
+    diary: &Diary,
+) -> std::result::Result<String, String> {
+    let at = Timestamp::now();
+    let faults = &standing.load().faults;
+    let (kind, text, faults, done) = match order {
+        Order::Break(fault) if faults.iter().any(|(on, _)| *on == fault) => {
+            return Ok(format!("{} is on already", fault.word()));
+        }
+        Order::Break(fault) => {
+            let faults = faults.iter().copied().chain([(fault, at)]).collect();
+            (Kind::Broken, format!("{}: {}", fault.word(), fault.deed()), faults, replication.cause(fault))
+        }
+        Order::Heal => {
+            let words: Vec<_> = faults.iter().map(|(fault, _)| fault.word()).collect();
+            let what = if words.is_empty() { "nothing was broken".to_owned() } else { words.join(", ") };
+            (Kind::Healed, what, Vec::new(), replication.heal())
+        }
+    };
+    match done {
+        Ok(()) => {
+            standing.rcu(|old| Standing { faults: faults.clone(), ..Standing::clone(old) });
+            diary.note(at, kind, text.clone());
+            Ok(text)
+        }
+        Err(error) => {
+            diary.note(at, Kind::Failed, error.to_string());
+            Err(error.to_string())
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    let what = || format!("write {}", path.display());
+    fs::write(path, text).map_err(|source| Error::Io { what: what(), source })
+}
+
+/// Writes what only we may read.
+fn keep(path: &Path, secret: &str) -> Result<()> {
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(secret.as_bytes()));
+    written.map_err(|source| Error::Io { what: format!("write {}", path.display()), source })
+}
+
+fn configuration(built: &Built) -> String {
+    let Built { publisher, subscriber, dir, .. } = built;
+    let password = dir.join("password");
+    let password = password.display();
+    format!(
+        r#"# Made by `datapulse demo`; a real one looks just like it. Change it and reload: kill -HUP, or POST /-/reload.
+
+# Servers, named once and used by many checks. Passwords are never written here, only where they are kept.
+targets:
+  orders-sub:                      # the subscriber; the login needs no grant at all
+    host: 127.0.0.1
+    port: {subscriber}
+    user: datapulse
+    password: "file:{password}"
+    database: {DATABASE}
+    tls: disable                   # servers on this machine only; leave it out and it is verify-full
+  orders-pub:                      # the publisher; pg_monitor lets the login see the lags of the walsenders
+    host: 127.0.0.1
+    port: {publisher}
+    user: datapulse
+    password: "file:{password}"
+    database: {DATABASE}
+    tls: disable
+
+checks:
+  # Does the subscription run, is it blocked, how far is it behind? Both ends are asked, and fail apart.
+  - pg_subscription:
+      name: orders
+      target: orders-sub
+      publisher: orders-pub
+      expect: [orders_sub]         # must exist: a dropped subscription is an alert, not an empty page
+      every: 2s                    # the demo is in a hurry; the default is 30s
+      timeout: 5s
+  # The publisher's side alone: slots, the WAL they keep, walsenders.
+  - pg_replication:
+      name: orders-slots
+      target: orders-pub
+      every: 2s
+      timeout: 5s
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_of_the_demo_has_no_fault() {
+        let stage = Stage::new(&std::env::temp_dir(), "datapulse-crew").unwrap();
+        let built =
+            Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: stage.path().to_owned() };
+        write(&built.config(), &configuration(&built)).unwrap();
+        let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(plan.assignments.len(), 2);
+    }
+
+    #[test]
+    fn a_stop_during_the_start_leaves_nothing() {
+        let base = Stage::new(&std::env::temp_dir(), "datapulse-crew").unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let brief = Brief {
+            base: base.path().to_owned(),
+            exporter: ([127, 0, 0, 1], 1).into(),
+            diary: Arc::new(Diary::new(|_| {})),
+            say: Box::new(|_| {}),
+        };
+        assert!(build(&brief, &stop).unwrap_err().to_string().contains("told to stop"));
+        let left: Vec<_> =
+            fs::read_dir(base.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert_eq!(left, ["owner"]);
+    }
+}

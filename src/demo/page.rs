@@ -1,0 +1,415 @@
+//! The demo's page as HTML: what runs, what to break, what is firing, what happened. It works without JavaScript.
+
+use super::Fault;
+use super::crew::{Built, Monitor, Standing};
+use super::diary::Event;
+use super::watch::Alert;
+use jiff::Timestamp;
+use serde_json::Value;
+
+const STYLE: &str = include_str!("../web/demo.css");
+/// Events on the page.
+const SHOWN: usize = 12;
+const ABSENT: &str = "–";
+
+/// All that the page shows.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// How the servers stand.
+    pub standing: &'a Standing,
+    /// `/api/v1/checks` of this process.
+    pub checks: Vec<Value>,
+    /// What Prometheus says; `None` when it does not answer.
+    pub alerts: Option<&'a [Alert]>,
+    /// What happened, newest first.
+    pub events: Vec<Event>,
+    /// What has been built.
+    pub built: &'a Built,
+    /// The exporter's address, `http://host:port`.
+    pub exporter: &'a str,
+    /// Wall clock.
+    pub now: Timestamp,
+}
+
+/// The page.
+pub fn html(view: &View<'_>) -> String {
+    let firing = view.alerts.unwrap_or_default().iter().filter(|alert| alert.firing).count();
+    let mark = if firing > 0 {
+        "✖"
+    } else if view.standing.faults.is_empty() {
+        "●"
+    } else {
+        "▲"
+    };
+    let mut links =
+        format!("<a href=\"{0}/\">status page</a> <a href=\"{0}/metrics\">metrics</a>", view.exporter);
+    if let Monitor::Up(port) = view.standing.prometheus {
+        links.push_str(&format!(" <a href=\"http://127.0.0.1:{port}/alerts\">Prometheus</a>"));
+    }
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"2\">\
+         <title>{mark} datapulse demo</title><style>{STYLE}</style></head><body>\n\
+         <header><h1>datapulse demo</h1><nav>{links}</nav></header>\n\
+         <p class=\"lead\">Orders are written to one PostgreSQL server and replicated to another. datapulse watches both ends, and \
+         Prometheus judges what it sees by the rules that come with datapulse, here with a tenth of their times. \
+         <b>Break something, and watch the alert come; heal it, and watch it go.</b></p>\n<main>\n"
+    );
+    flow(&mut html, view);
+    faults(&mut html, view);
+    html.push_str("<div class=\"pair\">\n");
+    alerts(&mut html, view);
+    events(&mut html, view);
+    html.push_str("</div>\n");
+    closer(&mut html, view);
+    html.push_str("</main></body></html>\n");
+    html
+}
+
+/// The four things that run, in the order in which an order travels.
+fn flow(html: &mut String, view: &View<'_>) {
+    let Built { version, publisher, subscriber, .. } = view.built;
+    let subscription = Look::at(&view.checks, "orders");
+    let slots = Look::at(&view.checks, "orders-slots");
+    let lost = |endpoint: &str| subscription.problem(endpoint);
+    html.push_str("<ol class=\"flow\">\n");
+
+    let (class, word) = match (lost("publisher"), subscription.ran()) {
+        (Some(reason), _) => ("down", reason),
+        (None, true) => ("up", "answers"),
+        (None, false) => ("waiting", "waiting"),
+    };
+    let facts = [
+        ("slot in use", slots.flag("pg_replication_slots_active")),
+        ("WAL kept", slots.bytes("pg_replication_slots_retained_bytes")),
+        ("not confirmed", subscription.bytes("pg_subscription_lag_bytes")),
+    ];
+    let address = format!("PostgreSQL {version}, port {publisher}");
+    one(html, "publisher", &address, (class, word), &facts);
+
+    let enabled = subscription.value("pg_subscription_enabled");
+    let waits = subscription.value("pg_subscription_worker_lock_wait_seconds").filter(|wait| *wait > 0.0);
+    let (class, word) =
+        match (lost("subscriber"), enabled, waits, subscription.value("pg_subscription_worker_up")) {
+            (Some(reason), ..) => ("down", reason),
+            (None, None, ..) => ("waiting", "waiting"),
+            (None, Some(0.0), ..) => ("down", "disabled"),
+            (None, Some(_), Some(_), _) => ("partly", "blocked"),
+            (None, Some(_), None, Some(1.0)) => ("up", "worker runs"),
+            (None, Some(_), None, _) => ("down", "no worker"),
+        };
+    let facts = [
+        ("last message", subscription.seconds("pg_stat_subscription_last_msg_receipt_age_seconds", " ago")),
+        ("waits for a lock", waits.map_or_else(|| "no".to_owned(), |wait| format!("{wait:.0} s"))),
+        ("apply errors", subscription.count("pg_stat_subscription_apply_errors_total")),
+    ];
+    let address = format!("PostgreSQL {version}, port {subscriber}");
+    one(html, "subscriber", &address, (class, word), &facts);
+
+    let class = match (subscription.state(), slots.state()) {
+        ("up", "up") => ("up", "sees both ends"),
+        ("waiting", _) | (_, "waiting") => ("waiting", "waiting"),
+        ("up" | "partly", _) => ("partly", "sees one end"),
+        _ => ("down", "sees too little"),
+    };
+    let facts = [
+        ("check orders", subscription.last_run()),
+        ("check orders-slots", slots.last_run()),
+        ("values", format!("{}", subscription.samples() + slots.samples())),
+    ];
+    let address = view.exporter.trim_start_matches("http://");
+    one(html, "datapulse", address, class, &facts);
+
+    let (address, class) = match &view.standing.prometheus {
+        Monitor::Up(port) if view.alerts.is_some() => (format!("127.0.0.1:{port}"), ("up", "judges")),
+        Monitor::Up(port) => (format!("127.0.0.1:{port}"), ("waiting", "waiting")),
+        Monitor::Starting => ("on its way".to_owned(), ("waiting", "starting")),
+        Monitor::Absent(_) => ("no alerts without it".to_owned(), ("down", "missing")),
+    };
+    let count = |firing: bool| match view.alerts {
+        Some(alerts) => alerts.iter().filter(|alert| alert.firing == firing).count().to_string(),
+        None => ABSENT.to_owned(),
+    };
+    one(html, "Prometheus", &address, class, &[("firing", count(true)), ("pending", count(false))]);
+    html.push_str("</ol>\n");
+    if let Monitor::Absent(why) = &view.standing.prometheus {
+        html.push_str(&format!("<p class=\"problem\">{}</p>\n", escape(why)));
+    }
+}
+
+fn one(html: &mut String, name: &str, address: &str, (class, word): (&str, &str), facts: &[(&str, String)]) {
+    html.push_str(&format!(
+        "<li class=\"{class}\"><h2>{name} <span class=\"pill {class}\">{}</span></h2><p>{}</p><dl>",
+        escape(word),
+        escape(address)
+    ));
+    for (label, value) in facts {
+        html.push_str(&format!("<div><dt>{label}</dt><dd>{}</dd></div>", escape(value)));
+    }
+    html.push_str("</dl></li>\n");
+}
+
+fn faults(html: &mut String, view: &View<'_>) {
+    let on = &view.standing.faults;
+    html.push_str(&format!(
+        "<section class=\"faults\"><h2>Break it <form method=\"post\" action=\"/heal\">\
+         <button class=\"heal\"{}>Heal everything</button></form></h2>\n<ul>\n",
+        if on.is_empty() { " disabled" } else { "" }
+    ));
+    for fault in Fault::ALL {
+        let since = on.iter().find(|(one, _)| *one == fault).map(|(_, since)| *since);
+        let (class, button) = match since {
+            Some(since) => {
+                (" class=\"on\"", format!("<span class=\"pill down\">on for {}</span>", ago(view.now, since)))
+            }
+            None => ("", format!("<button>{}</button>", fault.title())),
+        };
+        let word = fault.word();
+        let heading = if since.is_some() { format!("<b>{}</b> ", fault.title()) } else { String::new() };
+        html.push_str(&format!(
+            "<li{class}><form method=\"post\" action=\"/break/{word}\">{heading}{button}</form>\
+             <p>{}</p><p class=\"life\">In real life: {}.</p>\
+             <p class=\"life\">Alert: <b>{}</b></p><code>datapulse demo break {word}</code></li>\n",
+            fault.deed(),
+            fault.in_real_life(),
+            fault.alert(),
+        ));
+    }
+    html.push_str("</ul></section>\n");
+}
+
+fn alerts(html: &mut String, view: &View<'_>) {
+    html.push_str("<section class=\"alerts\"><h2>Alerts now</h2>\n");
+    match view.alerts {
+        None => html.push_str("<p class=\"quiet\">Prometheus does not answer yet.</p>\n"),
+        Some([]) => html.push_str("<p class=\"quiet\">All quiet.</p>\n"),
+        Some(alerts) => alerts.iter().for_each(|alert| one_alert(html, alert, view.now)),
+    }
+    html.push_str("</section>\n");
+}
+
+fn one_alert(html: &mut String, alert: &Alert, now: Timestamp) {
+    let (class, word) = match (alert.firing, alert.kept) {
+        (true, false) => ("down", "firing"),
+        (true, true) => ("partly", "over, kept for a moment"),
+        (false, _) => ("waiting", "pending"),
+    };
+    let since =
+        alert.since.map_or_else(String::new, |since| format!(" <time>for {}</time>", ago(now, since)));
+    html.push_str(&format!(
+        "<article class=\"{class}\"><h3><span class=\"pill {class}\">{word}</span> {} <small>{}</small>{since}</h3>\
+         <p><b>{}</b></p>",
+        escape(&alert.name),
+        escape(&alert.severity),
+        escape(&alert.summary)
+    ));
+    if alert.firing && !alert.kept {
+        let (why, cure) = (escape(&alert.description), escape(&alert.action));
+        html.push_str(&format!("<p>{why}</p><p class=\"cure\"><b>What to do:</b> {cure}</p>"));
+    }
+    html.push_str("</article>\n");
+}
+
+fn events(html: &mut String, view: &View<'_>) {
+    html.push_str("<section class=\"events\"><h2>What happened</h2>\n");
+    if view.events.is_empty() {
+        html.push_str("<p class=\"quiet\">Nothing yet. Press a button.</p>\n");
+    }
+    html.push_str("<ol>\n");
+    for event in view.events.iter().take(SHOWN) {
+        let after =
+            event.after.map_or_else(String::new, |seconds| format!(" <small>{seconds:.0} s later</small>"));
+        let word = event.kind.word();
+        html.push_str(&format!(
+            "<li><time>{}</time> <span class=\"pill {word}\">{word}</span> {}{after}</li>\n",
+            event.at.strftime("%H:%M:%S"),
+            escape(&event.text)
+        ));
+    }
+    html.push_str("</ol></section>\n");
+}
+
+fn closer(html: &mut String, view: &View<'_>) {
+    let Built { publisher, subscriber, dir, .. } = view.built;
+    let (config, dir) = (view.built.config(), escape(&dir.display().to_string()));
+    let config = escape(&config.display().to_string());
+    let exporter = view.exporter;
+    html.push_str(&format!(
+        "<section class=\"closer\"><h2>Look closer</h2>\n<dl>\n\
+         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep ^pg_</code></dd></div>\n\
+         <div><dt>what the login may do, and how many series result</dt><dd><code>datapulse doctor --config.file {config}</code></dd></div>\n\
+         <div><dt>one run of every check, in the terminal</dt><dd><code>datapulse once --config.file {config}</code></dd></div>\n\
+         <div><dt>the publisher</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {publisher} -U postgres shop</code></dd></div>\n\
+         <div><dt>the subscriber</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {subscriber} -U postgres shop</code></dd></div>\n\
+         </dl><p class=\"quiet\">The page loads itself anew every two seconds. Ctrl-C in the terminal of the demo stops and removes \
+         everything.</p></section>\n"
+    ));
+}
+
+/// What `/api/v1/checks` says of one check.
+struct Look<'a>(Option<&'a Value>);
+
+impl<'a> Look<'a> {
+    fn at(checks: &'a [Value], name: &str) -> Self {
+        Self(checks.iter().find(|check| check.get("check").and_then(Value::as_str) == Some(name)))
+    }
+
+    fn get(&self, path: &str) -> Option<&'a Value> {
+        self.0.and_then(|check| check.pointer(path))
+    }
+
+    fn state(&self) -> &'a str {
+        self.get("/state").and_then(Value::as_str).unwrap_or("waiting")
+    }
+
+    fn ran(&self) -> bool {
+        self.get("/last_run/ended").is_some()
+    }
+
+    fn last_run(&self) -> String {
+        let took = self.get("/last_run/duration_seconds").and_then(Value::as_f64);
+        took.map_or_else(|| ABSENT.to_owned(), |took| format!("{}, {:.0} ms", self.state(), took * 1e3))
+    }
+
+    fn samples(&self) -> u64 {
+        self.get("/last_run/samples").and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    /// The reason why an end did not answer.
+    fn problem(&self, endpoint: &str) -> Option<&'a str> {
+        let problems = self.get("/last_run/problems").and_then(Value::as_array)?;
+        let of = |problem: &&Value| problem.get("endpoint").and_then(Value::as_str) == Some(endpoint);
+        problems.iter().find(of)?.get("reason").and_then(Value::as_str)
+    }
+
+    /// The value of the only sample with this name.
+    fn value(&self, name: &str) -> Option<f64> {
+        let samples = self.get("/samples").and_then(Value::as_array)?;
+        samples
+            .iter()
+            .find(|sample| sample.get("name").and_then(Value::as_str) == Some(name))?
+            .get("value")?
+            .as_f64()
+    }
+
+    fn flag(&self, name: &str) -> String {
+        self.value(name).map_or(ABSENT, |value| if value > 0.0 { "yes" } else { "no" }).to_owned()
+    }
+
+    fn count(&self, name: &str) -> String {
+        self.value(name).map_or_else(|| ABSENT.to_owned(), |value| format!("{value}"))
+    }
+
+    fn seconds(&self, name: &str, behind: &str) -> String {
+        self.value(name).map_or_else(|| ABSENT.to_owned(), |value| format!("{value:.1} s{behind}"))
+    }
+
+    fn bytes(&self, name: &str) -> String {
+        match self.value(name) {
+            None => ABSENT.to_owned(),
+            Some(bytes) if bytes < 1e3 => format!("{bytes} B"),
+            Some(bytes) if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
+            Some(bytes) => format!("{:.1} MB", bytes / 1e6),
+        }
+    }
+}
+
+fn ago(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.as_second().saturating_sub(then.as_second()).max(0);
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::diary::Kind;
+    use super::*;
+    use serde_json::json;
+
+    fn shown(
+        checks: Vec<Value>,
+        standing: &Standing,
+        alerts: Option<&[Alert]>,
+        events: Vec<Event>,
+    ) -> String {
+        let built = Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: "/tmp/d".into() };
+        let now = Timestamp::from_second(100).unwrap();
+        html(&View {
+            standing,
+            checks,
+            alerts,
+            events,
+            built: &built,
+            exporter: "http://127.0.0.1:9893",
+            now,
+        })
+    }
+
+    fn check(enabled: f64, wait: f64) -> Value {
+        json!({"check": "orders", "state": "up", "last_run": {"ended": "x", "samples": 3, "problems": []}, "samples": [
+            {"name": "pg_subscription_enabled", "value": enabled}, {"name": "pg_subscription_worker_up", "value": 1.0},
+            {"name": "pg_subscription_worker_lock_wait_seconds", "value": wait},
+            {"name": "pg_subscription_lag_bytes", "value": 1234.0}]})
+    }
+
+    #[test]
+    fn the_subscriber_is_shown_as_its_values_say() {
+        for (checks, expected) in [
+            (vec![], "subscriber <span class=\"pill waiting\">waiting"),
+            (vec![check(1.0, 0.0)], "subscriber <span class=\"pill up\">worker runs"),
+            (vec![check(0.0, 0.0)], "subscriber <span class=\"pill down\">disabled"),
+            (vec![check(1.0, 7.0)], "subscriber <span class=\"pill partly\">blocked"),
+        ] {
+            let page = shown(checks, &Standing::default(), None, Vec::new());
+            assert!(page.contains(expected), "{expected}");
+        }
+        assert!(
+            shown(vec![check(1.0, 0.0)], &Standing::default(), None, Vec::new()).contains("<dd>1.2 kB</dd>")
+        );
+    }
+
+    #[test]
+    fn a_fault_that_is_on_has_no_button_and_can_be_healed() {
+        let button = "<button>Lock the table</button>";
+        let quiet = shown(Vec::new(), &Standing::default(), Some(&[]), Vec::new());
+        assert!(quiet.contains(button) && quiet.contains("<button class=\"heal\" disabled>"));
+        let standing = Standing {
+            faults: vec![(Fault::Lock, Timestamp::from_second(91).unwrap())],
+            ..Standing::default()
+        };
+        let page = shown(Vec::new(), &standing, Some(&[]), Vec::new());
+        assert!(
+            !page.contains(button) && page.contains("on for 9 s") && page.contains("<button class=\"heal\">")
+        );
+    }
+
+    #[test]
+    fn nothing_from_outside_becomes_markup() {
+        let evil = "<b onclick='x'>&\"".to_owned();
+        let alert = Alert {
+            name: evil.clone(),
+            firing: true,
+            summary: evil.clone(),
+            description: evil.clone(),
+            action: evil.clone(),
+            severity: evil.clone(),
+            ..Alert::default()
+        };
+        let event =
+            Event { at: Timestamp::UNIX_EPOCH, kind: Kind::Gone, text: evil.clone(), after: Some(3.0) };
+        let standing = Standing { prometheus: Monitor::Absent(evil.clone()), ..Standing::default() };
+        let checks =
+            vec![json!({"check": "orders", "state": evil, "last_run": {"ended": "", "duration_seconds": 1.0,
+            "problems": [{"endpoint": "publisher", "reason": evil}]}})];
+        let page = shown(checks, &standing, Some(&[alert]), vec![event]);
+        assert!(!page.contains("<b onclick"));
+        assert_eq!(page.matches("&lt;b onclick=&#39;x&#39;&gt;&amp;&quot;").count(), 9);
+    }
+}

@@ -1,0 +1,147 @@
+//! The bundled rules with a tenth of their times, so that one sees an alert come and go within a minute.
+
+use std::net::SocketAddr;
+
+/// The bundled rules, under the names that the demo gives their files.
+pub const BUNDLED: [(&str, &str); 2] = [
+    ("replication.yml", include_str!("../../alerts/replication.yml")),
+    ("self.yml", include_str!("../../alerts/self.yml")),
+];
+
+/// Limits that are numbers in an expression: the record, the number, and what takes its place.
+const LIMITS: [(&str, &str, &str); 5] = [
+    ("datapulse:silence_limit:seconds", "+ 300", "+ 30"),
+    ("datapulse:link_alive_limit:seconds", "vector(60)", "vector(6)"),
+    ("datapulse:lock_wait_limit:seconds", "vector(60)", "vector(6)"),
+    ("datapulse:stale_grace:seconds", "vector(120)", "vector(12)"),
+    ("datapulse:push_silence:seconds", "vector(300)", "vector(30)"),
+];
+
+/// Times that an annotation names.
+const WORDS: [(&str, &str); 1] =
+    [("Most runs of the last five minutes failed", "Most runs of the last 30 s failed")];
+
+/// Rules with a tenth of all their times; what annotations look up keeps its own window.
+pub fn shortened(rules: &str) -> String {
+    let mut text = String::with_capacity(rules.len());
+    let mut limit = None;
+    for line in rules.lines() {
+        let content = line.trim_start();
+        let word = content.split(": ").next().unwrap_or_default();
+        match word {
+            "summary" | "description" | "action" | "#" => {
+                text.push_str(
+                    &WORDS.iter().fold(line.to_owned(), |line, (long, short)| line.replace(long, short)),
+                );
+            }
+            "for" | "keep_firing_for" => match content.split_once(": ").and_then(|(_, time)| tenth(time)) {
+                Some(time) => text.push_str(&format!("{}{word}: {time}", indent(line))),
+                None => text.push_str(line),
+            },
+            _ => {
+                let (number, shorter) = limit.unwrap_or(("", ""));
+                let line = if word == "expr" { line.replace(number, shorter) } else { line.to_owned() };
+                text.push_str(&ranges(&line));
+            }
+        }
+        let record = content.strip_prefix("- record: ");
+        limit = record.and_then(|name| LIMITS.iter().find(|limit| limit.0 == name)).map(|one| (one.1, one.2));
+        text.push('\n');
+    }
+    text
+}
+
+/// Prometheus' configuration: it scrapes `exporter` and evaluates the rules every second.
+pub fn prometheus(exporter: SocketAddr) -> String {
+    let files: Vec<&str> = BUNDLED.iter().map(|(name, _)| *name).collect();
+    format!(
+        "# Made by `datapulse demo`. A real one scrapes every 15 to 60 s.\n\
+         global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+         rule_files: [{}]\n\
+         scrape_configs:\n  - job_name: datapulse\n    static_configs: [{{targets: ['{exporter}']}}]\n",
+        files.join(", ")
+    )
+}
+
+fn indent(line: &str) -> &str {
+    line.get(..line.len() - line.trim_start().len()).unwrap_or_default()
+}
+
+/// `[10m]` and `[15m:1m]`, wherever they stand; brackets around something else stay as they are.
+fn ranges(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('[') {
+        text.push_str(before);
+        text.push('[');
+        let Some((range, behind)) = after.split_once(']') else {
+            rest = after;
+            continue;
+        };
+        let times: Option<Vec<String>> = range.split(':').map(tenth).collect();
+        text.push_str(&times.map_or_else(|| range.to_owned(), |times| times.join(":")));
+        text.push(']');
+        rest = behind;
+    }
+    text + rest
+}
+
+/// A tenth of a duration with one unit; `None` when it is none.
+fn tenth(duration: &str) -> Option<String> {
+    let duration = duration.trim();
+    let (number, milliseconds) = match duration.char_indices().last()? {
+        (at, 's') => (duration.get(..at)?, 1_000),
+        (at, 'm') => (duration.get(..at)?, 60_000),
+        (at, 'h') => (duration.get(..at)?, 3_600_000),
+        (at, 'd') => (duration.get(..at)?, 86_400_000),
+        _ => return None,
+    };
+    let time = number.parse::<u64>().ok()? * milliseconds / 10;
+    Some(if time % 1_000 == 0 { format!("{}s", time / 1_000) } else { format!("{time}ms") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_become_a_tenth_and_everything_else_stays() {
+        for (before, after) in [
+            ("        for: 1m", "        for: 6s\n"),
+            ("        keep_firing_for: 5m", "        keep_firing_for: 30s\n"),
+            (
+                "        expr: min_over_time(increase(a[2m])[15m:1m]) > 0",
+                "        expr: min_over_time(increase(a[12s])[90s:6s]) > 0\n",
+            ),
+            ("          and b{c=~\"[x]|d\"} > 60", "          and b{c=~\"[x]|d\"} > 60\n"),
+            ("          action: \"wait [5m]\"", "          action: \"wait [5m]\"\n"),
+            ("      # for: 5m", "      # for: 5m\n"),
+            (
+                "- record: datapulse:lock_wait_limit:seconds\n  expr: vector(60)\n- record: x\n  expr: vector(60)",
+                "- record: datapulse:lock_wait_limit:seconds\n  expr: vector(6)\n- record: x\n  expr: vector(60)\n",
+            ),
+        ] {
+            assert_eq!(shortened(before), after);
+        }
+    }
+
+    #[test]
+    fn every_limit_and_word_is_found_in_the_bundled_rules() {
+        let all: String = BUNDLED.iter().map(|(_, rules)| *rules).collect();
+        let short: String = BUNDLED.iter().map(|(_, rules)| shortened(rules)).collect();
+        for (name, number, shorter) in LIMITS {
+            let behind = |text: &str| {
+                let rule =
+                    text.split(&format!("- record: {name}\n")).nth(1).unwrap_or_else(|| panic!("{name}"));
+                rule.lines().next().unwrap().to_owned()
+            };
+            assert!(behind(&all).ends_with(number), "{}", behind(&all));
+            assert!(behind(&short).ends_with(shorter), "{}", behind(&short));
+        }
+        for (long, short) in WORDS {
+            assert!(all.contains(long) && !short.is_empty());
+        }
+        let left = short.lines().filter(|line| line.contains("for: 1m") || line.contains("for: 5m")).count();
+        assert_eq!(left, 0);
+    }
+}
