@@ -12,5 +12,7 @@
 
 mod architecture;
 mod artefacts;
+mod cli;
+mod program;
 mod replication;
 mod stage;
