@@ -1,1 +1,50 @@
-//! Logical replication on real pairs of clusters.
+//! Logical replication on real pairs of clusters: every situation on every version, told apart by the metrics alone.
+
+mod probe;
+mod situations;
+mod table;
+mod world;
+
+use situations::ALL;
+use world::World;
+
+#[test]
+fn situations_on_13() {
+    situations_on(13);
+}
+
+#[test]
+fn situations_on_14() {
+    situations_on(14);
+}
+
+#[test]
+fn situations_on_15() {
+    situations_on(15);
+}
+
+#[test]
+fn situations_on_16() {
+    situations_on(16);
+}
+
+#[test]
+fn situations_on_17() {
+    situations_on(17);
+}
+
+#[test]
+fn situations_on_18() {
+    situations_on(18);
+}
+
+fn situations_on(major: u32) {
+    let mut world = World::start(major);
+    for (place, (name, play)) in ALL.iter().enumerate() {
+        let start = std::time::Instant::now();
+        play(&mut world, &mut |world, seen| world.note(place, name, seen));
+        println!("{major}: {name}: {:.1} s", start.elapsed().as_secs_f64());
+    }
+    world.assert_one_session();
+    table::publish(major);
+}
