@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// How often the instruments are read. Reading `/proc` costs more than a check of three rows, so not more often.
 pub const EVERY: Duration = Duration::from_secs(10);
@@ -77,12 +78,15 @@ pub struct Reloads {
     successful: AtomicBool,
     /// Unix seconds.
     last_success: AtomicU64,
+    /// Whoever reloads looks at the result at once, and not ten seconds later.
+    noted: Notify,
 }
 
 impl Reloads {
     /// A configuration has just taken effect.
     pub fn new(now: jiff::Timestamp) -> Self {
-        let reloads = Self { successful: AtomicBool::new(true), last_success: AtomicU64::new(0) };
+        let reloads =
+            Self { successful: AtomicBool::new(true), last_success: AtomicU64::new(0), noted: Notify::new() };
         reloads.note(true, now);
         reloads
     }
@@ -93,6 +97,7 @@ impl Reloads {
         if successful {
             self.last_success.store(u64::try_from(now.as_second()).unwrap_or_default(), Ordering::Relaxed);
         }
+        self.noted.notify_one();
     }
 }
 
@@ -151,7 +156,10 @@ impl Vitals {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            tick.tick().await;
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = self.reloads.noted.notified() => {}
+            }
             board.vitals(self.read());
         }
     }

@@ -137,7 +137,7 @@ struct Entry {
     up: bool,
     /// Grows when the value has become another one.
     version: u64,
-    read_at: Instant,
+    distrusted_at: Option<Instant>,
 }
 
 impl Vault {
@@ -165,11 +165,16 @@ impl Vault {
 
     /// The server refused the login: reads the value again, at most once a minute. Says whether it has changed.
     pub async fn distrust(&self, reference: &Reference) -> bool {
-        let before = match self.entries().get(reference) {
-            Some(entry) if entry.read_at.elapsed() < SHORTEST_REREAD => return false,
-            entry => entry.map(|entry| entry.version),
+        let before = {
+            let mut entries = self.entries();
+            let Some(entry) = entries.get_mut(reference) else { return false };
+            if entry.distrusted_at.is_some_and(|moment| moment.elapsed() < SHORTEST_REREAD) {
+                return false;
+            }
+            entry.distrusted_at = Some(Instant::now());
+            entry.version
         };
-        self.read(reference).await.is_ok() && Some(self.version(reference)) != before
+        self.read(reference).await.is_ok() && self.version(reference) != before
     }
 
     /// Grows when the value behind a reference has become another one.
@@ -199,9 +204,8 @@ impl Vault {
             value: None,
             up: false,
             version: 0,
-            read_at: Instant::now(),
+            distrusted_at: None,
         });
-        entry.read_at = Instant::now();
         entry.up = result.is_ok();
         if let Ok(secret) = &result {
             let same = entry.value.as_ref().is_some_and(|old| old.expose() == secret.expose());
@@ -296,8 +300,9 @@ mod tests {
         let vault = vault("v");
         let reference = Reference::File(path.clone());
         assert_eq!(vault.secret(&reference).await.unwrap().expose(), "first");
+        assert!(!vault.distrust(&reference).await, "it is what it was");
         std::fs::write(&path, "second\n").unwrap();
-        assert!(!vault.distrust(&reference).await, "read a moment ago");
+        assert!(!vault.distrust(&reference).await, "distrusted a moment ago");
         tokio::time::advance(SHORTEST_REREAD).await;
         assert!(vault.distrust(&reference).await);
         assert_eq!(vault.secret(&reference).await.unwrap().expose(), "second");
