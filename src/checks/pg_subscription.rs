@@ -42,7 +42,7 @@ static LOCK_WAIT: Metric<2> = Metric::gauge(
     "pg.subscription.worker_lock_wait",
     Unit::Seconds,
     &OF,
-    "How long the apply worker, or one of its parallel workers, has been waiting for a lock (pg_locks.waitstart, from 14 on); 0 while it waits for none",
+    "How long the apply worker, or one of its parallel workers, has been waiting for a lock of another session (pg_locks.waitstart, from 14 on); 0 while it waits for none",
 );
 static RECEIVER_TIMEOUT: Metric<2> = Metric::gauge(
     "pg.subscription.wal_receiver_timeout",
@@ -134,7 +134,7 @@ static SLOT_EXISTS: Metric<3> = Metric::gauge(
     "pg.subscription.slot_exists",
     Unit::None,
     &["datname", "subname", "slot_name"],
-    "1 when the publisher's pg_replication_slots has the subscription's slot, else 0",
+    "1 when the publisher's pg_replication_slots has the subscription's slot, else 0; a replica that has none says nothing",
 );
 /// `pg_replication_is_replica`, shared with `pg_replication`.
 pub static IS_REPLICA: Metric<1> =
@@ -460,10 +460,11 @@ fn subscriber_sql(catalog: &Catalog) -> String {
     } else {
         "pg_catalog.pg_stat_subscription v join pg_catalog.pg_stat_activity d on d.pid = v.pid"
     };
+    // From 16 on a leader and its parallel workers wait for each other by locks of their own kind: that is work, nobody blocks it.
     let (waits, wait) = if catalog.has("pg_locks", "waitstart") {
         (
             ", waits as (select pid, max(extract(epoch from clock_timestamp() - coalesce(waitstart, clock_timestamp()))) as seconds \
-             from pg_catalog.pg_locks where not granted group by pid)",
+             from pg_catalog.pg_locks where not granted and locktype <> 'applytransaction' group by pid)",
             "case when w.pid is not null then coalesce((select max(waits.seconds) from waits join workers p on p.pid = waits.pid \
              where p.pid = w.pid or p.leader = w.pid), 0) end",
         )
@@ -475,7 +476,7 @@ fn subscriber_sql(catalog: &Catalog) -> String {
     format!(
         "select pg_is_in_recovery() as in_recovery, extract(epoch from clock_timestamp()) as clock, current_database() as database, \
          extract(epoch from current_setting('wal_receiver_timeout')::interval) as receiver_timeout; \
-         with workers as materialized (select d.datname, v.*, {leader_pid} as leader from {workers} where v.pid is not null){waits} \
+         with workers as materialized (select d.datname, v.*, ({leader_pid})::int as leader from {workers} where v.pid is not null){waits} \
          select d.datname, s.subname, s.subenabled, s.subslotname, {disable} as disable_on_error, w.pid, {wait} as lock_wait, \
          extract(epoch from clock_timestamp() - w.last_msg_send_time) as send_age, \
          extract(epoch from clock_timestamp() - w.last_msg_receipt_time) as receipt_age, \
@@ -628,11 +629,7 @@ fn tell_subscriber(found: &Subscriber, memory: &BTreeMap<Id, Remembered>, expect
             subscription.disable_on_error.map_or("", |on| if on { "true" } else { "false" });
         answer.set(&INFO, [of[0], of[1], subscription.slot.as_deref().unwrap_or(""), disable_on_error], 1.0);
         answer.set_some(&RECEIVER_TIMEOUT, of, found.receiver_timeout);
-        answer.set_some(&APPLY_ERRORS, of, subscription.apply_errors);
-        answer.set_some(&SYNC_ERRORS, of, subscription.sync_errors);
-        for (conflict, count) in &subscription.conflicts {
-            answer.set(&CONFLICTS, [of[0], of[1], conflict], *count);
-        }
+        // No worker runs on a replica, and what it counts is not replicated: its 0 is not the writer's.
         if found.server.replica {
             continue;
         }
@@ -663,6 +660,11 @@ fn tell_worker(answer: &mut Answer, of: [&str; 2], subscription: &Subscription) 
     answer.set_some(&TRANSIT, of, subscription.transit);
     answer.set_some(&RECEIVED_LSN, of, subscription.received_lsn);
     answer.set_some(&LATEST_END_LSN, of, subscription.latest_end_lsn);
+    answer.set_some(&APPLY_ERRORS, of, subscription.apply_errors);
+    answer.set_some(&SYNC_ERRORS, of, subscription.sync_errors);
+    for (conflict, count) in &subscription.conflicts {
+        answer.set(&CONFLICTS, [of[0], of[1], conflict], *count);
+    }
 }
 
 /// Tables by state; a count of rows, so a state without a row is a true 0. Only the connected database can be read.
@@ -681,7 +683,10 @@ fn tell_publisher(server: &Server, slots: &Slots, memory: &BTreeMap<Id, Remember
     for ((datname, subname), known) in memory {
         let Some(slot) = &known.slot else { continue };
         let found = slots.get(slot);
-        answer.set(&SLOT_EXISTS, [datname, subname, slot], number(found.is_some()));
+        // A replica need not have the writer's slots: that one is not there says nothing.
+        if found.is_some() || !server.replica {
+            answer.set(&SLOT_EXISTS, [datname, subname, slot], number(found.is_some()));
+        }
         answer.set_some(&LAG, [datname, subname], found.copied().flatten());
     }
     answer

@@ -113,7 +113,7 @@ fn idle_without_timeouts(world: &mut World, note: &mut dyn FnMut(&World, &Seen))
 }
 
 fn big_transaction(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
-    world.publish("insert into big select n, repeat('x', 1000) from generate_series(1, 400) n");
+    world.publish("insert into big select n, repeat('x', 1000) from generate_series(1, 250) n");
     let seen = world.probe.until("the link speaks, and nothing is done to its end", |seen| {
         of(seen, LATEST).zip(of(seen, RECEIPT)).is_some_and(|(latest, receipt)| latest > receipt + 1.5)
             && of(seen, LAG).unwrap() > 0.0
@@ -122,6 +122,7 @@ fn big_transaction(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     assert!(of(&seen, RECEIPT).unwrap() < 1.0, "{seen:?}");
     assert_eq!(of(&seen, LOCK_WAIT), (world.major >= 14).then_some(0.0));
     assert_eq!(of(&seen, WORKER), Some(1.0));
+    world.arrive("big", 250);
     world.well();
 }
 
@@ -135,10 +136,9 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
         |seen: &Seen| seen.value("pg_stat_subscription_workers", &[OF[0], OF[1], "parallel apply"]);
     world.publish("insert into big select n, repeat('x', 1000) from generate_series(1001, 1300) n");
     let mut longest: f64 = 0.0;
-    let applied = || World::applied(&world.pair.subscriber, "big where id between 1001 and 1300") == 300;
     world.probe.until("a streamed transaction is applied", |seen| {
         longest = longest.max(of(seen, LOCK_WAIT).unwrap());
-        applied()
+        World::count(&world.pair.subscriber, "big") == 550
     });
     // The leader waits for its parallel worker by a lock of its own kind. That is work, and no other session is to blame.
     assert!(longest < 0.5, "{longest}");
@@ -157,9 +157,7 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
         .unwrap();
     world.probe.until("a parallel worker's wait is its leader's", |seen| of(seen, LOCK_WAIT).unwrap() > 0.3);
     drop(lock);
-    eventually("the rows are there", || {
-        (World::applied(&world.pair.subscriber, "big where id between 2001 and 2300") == 300).then_some(())
-    });
+    world.arrive("big", 850);
     world.subscriber("alter subscription orders_sub set (streaming = off)");
     world.well();
 }
@@ -178,6 +176,7 @@ fn blocked_by_a_lock(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     note(world, &seen);
     assert_eq!(of(&seen, LOCK_WAIT).is_some(), world.major >= 14);
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
+    world.arrive("t", 1);
     world.well();
 }
 
@@ -467,8 +466,12 @@ fn without_worker(seen: &Seen) {
 }
 
 impl World {
-    /// Counts rows.
-    fn applied(cluster: &Cluster, of: &str) -> u32 {
-        cluster.sql("one", &format!("select count(*) from {of}")).unwrap().parse().unwrap()
+    /// Waits until the subscriber's table has so many rows.
+    fn arrive(&self, table: &str, rows: u32) {
+        eventually("the rows arrive", || (Self::count(&self.pair.subscriber, table) == rows).then_some(()));
+    }
+
+    fn count(cluster: &Cluster, table: &str) -> u32 {
+        cluster.sql("one", &format!("select count(*) from {table}")).unwrap().parse().unwrap()
     }
 }
