@@ -301,7 +301,7 @@ mod tests {
     struct Stage {
         board: Arc<Board>,
         stop: CancellationToken,
-        _life: crate::task::Task<()>,
+        life: crate::task::Task<()>,
         slot: usize,
     }
 
@@ -325,8 +325,8 @@ mod tests {
             let first = first_rest(&key, EVERY);
             let config = Script { slot, acts: acts.to_vec() };
             let job = Job::<Scripted> { key, config, clients: clients(), every: EVERY, offset: None };
-            let _life = crate::task::spawn(live(job, Arc::clone(&board), stop.clone()));
-            let stage = Self { board, stop, _life, slot };
+            let life = crate::task::spawn(live(job, Arc::clone(&board), stop.clone()));
+            let stage = Self { board, stop, life, slot };
             stage.wait(first + Duration::from_millis(1)).await;
             stage
         }
@@ -400,7 +400,7 @@ mod tests {
         stage.wait(TIMEOUT + GRACE).await;
         assert_eq!((stage.shown("test_run"), stage.shown("datapulse_check_up")), (None, Some(0.0)));
         assert_eq!(stage.failures(Reason::Timeout), 1);
-        stage.wait(EVERY - TIMEOUT - GRACE).await;
+        stage.wait(EVERY.saturating_sub(TIMEOUT + GRACE)).await;
         assert_eq!((stage.started(), stage.shown("test_run")), (3, Some(2.0)));
     }
 
@@ -438,7 +438,7 @@ mod tests {
         let mut stage = Stage::start(&[Act::Hang; 5]).await;
         assert_eq!(stage.started(), 1);
         stage.stop.cancel();
-        let ended = tokio::time::timeout(CLEAN_UP, stage._life.join()).await;
+        let ended = tokio::time::timeout(CLEAN_UP, stage.life.join()).await;
         assert!(matches!(ended, Ok(Ok(()))));
     }
 
@@ -471,9 +471,12 @@ mod tests {
     #[test]
     fn an_offset_aligns_to_the_wall_clock() {
         let now: Timestamp = "2026-11-20T10:07:30Z".parse().unwrap();
-        let hour = Duration::from_secs(3600);
-        assert_eq!(until_aligned(now, hour, Duration::from_secs(300)), Duration::from_secs(57 * 60 + 30));
-        assert_eq!(until_aligned(now, hour, Duration::from_secs(600)), Duration::from_secs(150));
+        let hour = Duration::from_hours(1);
+        assert_eq!(
+            until_aligned(now, hour, Duration::from_mins(5)),
+            Duration::from_mins(57) + Duration::from_secs(30)
+        );
+        assert_eq!(until_aligned(now, hour, Duration::from_mins(10)), Duration::from_secs(150));
         assert_eq!(until_aligned(now, Duration::from_secs(30), Duration::ZERO), Duration::from_secs(30));
     }
 }

@@ -243,6 +243,7 @@ fn common_labels(key: &Key, spec: &Spec) -> Arc<[(String, String)]> {
 }
 
 #[cfg(test)]
+#[expect(clippy::float_cmp, reason = "values are shown exactly as they were set")]
 mod tests {
     use super::*;
     use crate::check::{End, Endpoint, Reason};
@@ -320,7 +321,7 @@ mod tests {
     async fn a_value_is_never_shown_after_it_expires_and_up_turns_zero_by_itself() {
         let board = board(None);
         board.publish(&key(), report(vec![good(Endpoint::Subscriber, 1)]));
-        tokio::time::advance(EVERY + TIMEOUT - Duration::from_millis(1)).await;
+        tokio::time::advance((EVERY + TIMEOUT).saturating_sub(Duration::from_millis(1))).await;
         assert_eq!(shown(&board)["test_value{subscriber0}"], 1.0);
         assert_eq!(shown(&board)["datapulse_check_up{test}"], 1.0);
         tokio::time::advance(Duration::from_millis(1)).await;
@@ -348,7 +349,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn values_outlive_a_failure_only_as_long_as_keep_for_says() {
-        let board = board(Some(Duration::from_secs(60)));
+        let board = board(Some(Duration::from_mins(1)));
         board.publish(&key(), report(vec![good(Endpoint::Own, 1)]));
         tokio::time::advance(EVERY).await;
         board.publish(&key(), report(vec![bad(Endpoint::Own)]));

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 /// A secret file is a password or a token, not a disk image.
 const LARGEST_SECRET: u64 = 64 * 1024;
 /// A server that refuses a login must not make us read the source of the secret at every run.
-const SHORTEST_REREAD: Duration = Duration::from_secs(60);
+const SHORTEST_REREAD: Duration = Duration::from_mins(1);
 
 /// How `main` lets the rest of the program see the environment.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;

@@ -87,7 +87,7 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         let Some(list) = file.get("checks").filter(|list| !list.is_nothing()) else { continue };
         match list.items() {
             Some(items) => {
-                checks.extend(items.iter().enumerate().map(|(at, item)| (format!("checks[{at}]"), item)))
+                checks.extend(items.iter().enumerate().map(|(at, item)| (format!("checks[{at}]"), item)));
             }
             None => faults.push(Fault::new(
                 list.place(),

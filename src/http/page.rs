@@ -4,7 +4,7 @@ use super::{POLICY, Page};
 use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key};
 use hyper::body::Bytes;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -161,8 +161,8 @@ fn ago(now: Timestamp, then: Timestamp) -> String {
 /// A value as people read it: the unit from the name, large numbers shortened, never more digits than they carry.
 fn readable(name: &str, value: f64) -> String {
     if name.ends_with("_timestamp_seconds") {
-        return Timestamp::from_second(value as i64)
-            .map_or_else(|_| value.to_string(), |moment| moment.to_string());
+        let moment = SignedDuration::try_from_secs_f64(value.round()).and_then(Timestamp::from_duration);
+        return moment.map_or_else(|_| value.to_string(), |moment| moment.to_string());
     }
     if name.ends_with("_seconds") {
         return match value.abs() {
