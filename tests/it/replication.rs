@@ -1,6 +1,7 @@
 //! Logical replication on real pairs of clusters: every situation on every version, told apart by the metrics alone.
 
 mod probe;
+mod readers;
 mod situations;
 mod table;
 mod world;

@@ -40,30 +40,7 @@ impl World {
     /// Starts the pair, with `orders_sub` at work in database `one`.
     pub(crate) fn start(major: u32) -> Self {
         let pair = Pair::start(major, "replication");
-        for cluster in [&pair.publisher, &pair.subscriber] {
-            let roles = format!(
-                "create role {BARE} login password '{PASSWORD}'; create role {BARE_TOO} login password '{PASSWORD}';
-                 create role {MONITOR} login password '{PASSWORD}'; grant pg_monitor to {MONITOR};
-                 create role feeder login replication password '{PASSWORD}';
-                 create database one; create database two;"
-            );
-            cluster.sql("postgres", &roles).unwrap();
-            let tables = "create table t (id int primary key); create table u (id int primary key);
-                create table big (id int primary key, filler text);
-                create table a (id int primary key); create table b (id int primary key); create table c (id int primary key);";
-            cluster.sql("one", tables).unwrap();
-            cluster.sql("two", "create table t (id int primary key)").unwrap();
-        }
-        let publications =
-            "grant select on all tables in schema public to feeder; create publication p for table t, big;
-            create publication more for table u; create publication abc for table a, b, c;";
-        pair.publisher.sql("one", publications).unwrap();
-        pair.publisher.sql("two", "grant select on t to feeder; create publication p for table t").unwrap();
-        // Each row of a big transaction takes its time, as it does on a busy subscriber.
-        let slow = "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.01); return new; end';
-            create trigger slow before insert on big for each row execute function slow();
-            alter table big enable always trigger slow;";
-        pair.subscriber.sql("one", slow).unwrap();
+        prepare(&pair);
         let watchers = [(&pair.publisher, "publisher-watch"), (&pair.subscriber, "subscriber-watch")].map(
             |(cluster, name)| {
                 let every = Duration::from_millis(100);
@@ -83,16 +60,9 @@ impl World {
         (server(pair.subscriber.port(), role, "one", &[]), server(pair.publisher.port(), role, "one", &[]))
     }
 
-    /// `create subscription` in `database`, from the publisher's database of that name.
+    /// [`subscribe`] on this pair.
     pub(crate) fn subscribe(&self, database: &str, name: &str, publication: &str, slot: &str) {
-        // 18 streams in parallel by itself; the situations say when they want it.
-        let streaming = if self.major >= 14 { ", streaming = off" } else { "" };
-        let sql = format!(
-            "create subscription {name} connection 'host=127.0.0.1 port={} user=feeder password={PASSWORD} dbname={database}' \
-             publication {publication} with (slot_name = '{slot}'{streaming})",
-            self.pair.publisher.port()
-        );
-        self.pair.subscriber.sql(database, &sql).unwrap();
+        subscribe(&self.pair, database, name, publication, slot);
     }
 
     /// Runs the check until `orders_sub` is at work and has caught up.
@@ -188,6 +158,46 @@ impl Drop for Holder<'_> {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// Roles, databases, tables and publications, without a subscription.
+pub(crate) fn prepare(pair: &Pair) {
+    for cluster in [&pair.publisher, &pair.subscriber] {
+        let roles = format!(
+            "create role {BARE} login password '{PASSWORD}'; create role {BARE_TOO} login password '{PASSWORD}';
+             create role {MONITOR} login password '{PASSWORD}'; grant pg_monitor to {MONITOR};
+             create role feeder login replication password '{PASSWORD}';
+             create database one; create database two;"
+        );
+        cluster.sql("postgres", &roles).unwrap();
+        let tables = "create table t (id int primary key); create table u (id int primary key);
+            create table big (id int primary key, filler text);
+            create table a (id int primary key); create table b (id int primary key); create table c (id int primary key);";
+        cluster.sql("one", tables).unwrap();
+        cluster.sql("two", "create table t (id int primary key)").unwrap();
+    }
+    let publications =
+        "grant select on all tables in schema public to feeder; create publication p for table t, big;
+        create publication more for table u; create publication abc for table a, b, c;";
+    pair.publisher.sql("one", publications).unwrap();
+    pair.publisher.sql("two", "grant select on t to feeder; create publication p for table t").unwrap();
+    // Each row of a big transaction takes its time, as it does on a busy subscriber.
+    let slow = "create function slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.01); return new; end';
+        create trigger slow before insert on big for each row execute function slow();
+        alter table big enable always trigger slow;";
+    pair.subscriber.sql("one", slow).unwrap();
+}
+
+/// `create subscription` in `database`, from the publisher's database of that name.
+pub(crate) fn subscribe(pair: &Pair, database: &str, name: &str, publication: &str, slot: &str) {
+    // 18 streams in parallel by itself; the situations say when they want it.
+    let streaming = if pair.subscriber.binaries().major >= 14 { ", streaming = off" } else { "" };
+    let sql = format!(
+        "create subscription {name} connection 'host=127.0.0.1 port={} user=feeder password={PASSWORD} dbname={database}' \
+         publication {publication} with (slot_name = '{slot}'{streaming})",
+        pair.publisher.port()
+    );
+    pair.subscriber.sql(database, &sql).unwrap();
 }
 
 /// The value of a family for `orders_sub`.
