@@ -73,7 +73,7 @@ async fn start(listen: &str, environment: Environment, started: SystemTime) -> a
     let begin = Instant::now();
     let mut signals = Signals::new()?;
     let base = running::base()?;
-    let mark = match running::claim(&base)? {
+    let mut mark = match running::claim(&base)? {
         Claim::Ours(mark) => mark,
         Claim::Theirs(Some(Place { pid, page, exporter })) => anyhow::bail!(
             "a demo is running already (process {pid}): its page is http://127.0.0.1:{page}/, datapulse's {exporter}"
@@ -107,7 +107,7 @@ async fn start(listen: &str, environment: Environment, started: SystemTime) -> a
     let shown = match built {
         Ok(built) => {
             Box::pin(show(
-                Stage { listener, exporter, page, built, crew: &crew, diary, mark, begin },
+                Stage { listener, exporter, page, built, crew: &crew, diary, mark: &mut mark, begin },
                 environment,
                 started,
                 signals,
@@ -130,7 +130,7 @@ struct Stage<'a> {
     built: Built,
     crew: &'a Crew,
     diary: Arc<Diary>,
-    mark: Mark,
+    mark: &'a mut Mark,
     begin: Instant,
 }
 
@@ -141,7 +141,7 @@ async fn show(
     started: SystemTime,
     signals: Signals,
 ) -> anyhow::Result<()> {
-    let Stage { listener, exporter, page, built, crew, diary, mut mark, begin } = stage;
+    let Stage { listener, exporter, page, built, crew, diary, mark, begin } = stage;
     let flags = Serve {
         config: ConfigFile { config_file: built.config() },
         listen: Vec::new(),

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 const STYLE: &str = include_str!("../web/demo.css");
 /// Events on the page.
-const SHOWN: usize = 12;
+const SHOWN: usize = 10;
 const ABSENT: &str = "–";
 
 /// All that the page shows.
@@ -75,9 +75,9 @@ fn flow(html: &mut String, view: &View<'_>) {
     html.push_str("<ol class=\"flow\">\n");
 
     let (class, word) = match (lost("publisher"), subscription.ran()) {
-        (Some(reason), _) => ("down", reason),
-        (None, true) => ("up", "answers"),
-        (None, false) => ("waiting", "waiting"),
+        (Some(reason), _) => ("down", format!("fails: {reason}")),
+        (None, true) => ("up", "answers".to_owned()),
+        (None, false) => ("waiting", "waiting".to_owned()),
     };
     let facts = [
         ("slot in use", slots.flag("pg_replication_slots_active")),
@@ -85,7 +85,7 @@ fn flow(html: &mut String, view: &View<'_>) {
         ("not confirmed", subscription.bytes("pg_subscription_lag_bytes")),
     ];
     let address = format!("PostgreSQL {version}, port {publisher}");
-    one(html, "publisher", &address, (class, word), &facts);
+    one(html, "publisher", &address, (class, &word), &facts);
 
     let enabled = subscription.value("pg_subscription_enabled");
     let waits = subscription.value("pg_subscription_worker_lock_wait_seconds").filter(|wait| *wait > 0.0);

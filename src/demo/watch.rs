@@ -63,8 +63,8 @@ fn ask(port: u16) -> Option<Vec<Alert>> {
 fn read(answer: &Value) -> Option<Vec<Alert>> {
     let mut alerts: Vec<Alert> =
         answer.pointer("/data/alerts")?.as_array()?.iter().filter_map(read_alert).collect();
-    alerts
-        .sort_by(|a, b| b.firing.cmp(&a.firing).then_with(|| (&a.name, &a.check).cmp(&(&b.name, &b.check))));
+    // The oldest first: what came later is often its consequence.
+    alerts.sort_by_key(|alert| (!alert.firing, alert.since, alert.name.clone()));
     Some(alerts)
 }
 

@@ -1,0 +1,169 @@
+//! `datapulse demo`, the real one: live values, an alert that comes and goes, and nothing that stays.
+
+use crate::program::{datapulse, finish};
+use crate::stage::{LIMIT, eventually, stage};
+use datapulse::demo::parts::{Ending, Keeper, Signal, Stage, get, wait_for};
+use datapulse::demo::running::{self, Place};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A machine that runs all tests at once is slower than a newcomer's.
+const LIVE: Duration = Duration::from_secs(30);
+const FIRING: Duration = Duration::from_secs(45);
+const GONE: Duration = Duration::from_secs(90);
+const ENDING: Ending = Ending { signal: Signal::Term, grace: Duration::from_secs(10) };
+
+/// A demo that runs with a temporary directory of its own.
+struct Demo<'a> {
+    keeper: Keeper,
+    stage: &'a Stage,
+    place: Place,
+}
+
+impl<'a> Demo<'a> {
+    fn start(stage: &'a Stage, name: &str) -> Self {
+        let start = Instant::now();
+        let command = command(stage, &["--web.listen-address", "127.0.0.1:0"]);
+        let keeper = Keeper::start(&command, ENDING, &stage.path().join(name)).unwrap();
+        let path = keeper.log().to_owned();
+        let log = || std::fs::read_to_string(&path).unwrap();
+        let place = wait_for(LIVE, || {
+            assert!(keeper.is_running(), "the demo ended at its start:\n{}", log());
+            Ok(bases(stage).first().and_then(|base| running::find(base).unwrap().flatten()))
+        });
+        let place = place.unwrap().unwrap_or_else(|| panic!("the demo did not say where it is:\n{}", log()));
+        let demo = Self { keeper, stage, place };
+        let live = wait_for(LIVE, || {
+            let checks = get(demo.exporter(), "/api/v1/checks")?.body;
+            Ok((checks.contains("pg_subscription_lag_bytes") && demo.page().contains("worker runs"))
+                .then_some(()))
+        });
+        assert!(live.unwrap().is_some(), "no live values:\n{}", log());
+        println!("live values after {:.1} s", start.elapsed().as_secs_f64());
+        demo
+    }
+
+    fn exporter(&self) -> u16 {
+        let address = self.place.exporter.trim_end_matches('/');
+        address.rsplit(':').next().unwrap().parse().unwrap()
+    }
+
+    fn page(&self) -> String {
+        let reply = get(self.place.page, "/").unwrap();
+        assert_eq!(reply.status, 200);
+        reply.body
+    }
+
+    /// Names of the alerts that fire, from Prometheus itself.
+    fn firing(&self) -> Option<Vec<String>> {
+        let page = self.page();
+        let link =
+            page.split("<a href=\"http://127.0.0.1:").find_map(|rest| rest.split_once("/alerts\">"))?.0;
+        let answer = get(link.parse().ok()?, "/api/v1/alerts").ok()?.body;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let alerts = answer["data"]["alerts"].as_array()?.iter().filter(|alert| alert["state"] == "firing");
+        Some(alerts.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect())
+    }
+
+    /// What Prometheus shows, once it is as wanted; with the seconds that took.
+    fn wait(&self, limit: Duration, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let start = Instant::now();
+        let seen = wait_for(limit, || {
+            // Without a rest this would ask forty times a second for most of a minute.
+            std::thread::sleep(Duration::from_millis(250));
+            Ok(self.firing().filter(|alerts| wanted(alerts)))
+        })
+        .unwrap();
+        println!("{what} after {:.1} s", start.elapsed().as_secs_f64());
+        seen.unwrap_or_else(|| panic!("not {what} within {limit:?}: {:?}\n{}", self.firing(), self.page()))
+    }
+
+    fn order(&self, words: &[&str]) -> String {
+        let (status, said, complaint) = finish(&mut command(self.stage, words));
+        assert_eq!(status, 0, "{words:?}: {complaint}");
+        said
+    }
+
+    fn directory(&self) -> PathBuf {
+        let entries = std::fs::read_dir(&bases(self.stage)[0]).unwrap().flatten();
+        entries.map(|entry| entry.path()).find(|path| path.is_dir()).unwrap()
+    }
+}
+
+fn command(stage: &Stage, words: &[&str]) -> Command {
+    let mut command = datapulse(std::iter::once("demo").chain(words.iter().copied()));
+    command.env("TMPDIR", stage.path().join("tmp"));
+    command
+}
+
+/// Where demos of this stage live; gone when none is there.
+fn bases(stage: &Stage) -> Vec<PathBuf> {
+    std::fs::read_dir(stage.path().join("tmp")).unwrap().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Processes that have a path of this directory among their arguments.
+fn users(directory: &Path) -> Vec<String> {
+    let wanted = format!("{}/", directory.display());
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = all.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter(|line| line.contains(&wanted))
+        .collect()
+}
+
+#[test]
+fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
+    let stage = stage("demo");
+    std::fs::create_dir(stage.path().join("tmp")).unwrap();
+    let (status, _, complaint) = finish(&mut command(&stage, &["heal"]));
+    assert_eq!((status, complaint.contains("no demo is running")), (1, true), "{complaint}");
+
+    let demo = Demo::start(&stage, "first.log");
+    let (status, _, complaint) = finish(&mut command(&stage, &[]));
+    let page = format!("http://127.0.0.1:{}/", demo.place.page);
+    assert_eq!((status, complaint.contains(&page)), (1, true), "{complaint}");
+    demo.wait(LIMIT, "quiet", <[String]>::is_empty);
+
+    assert!(demo.order(&["break", "disable"]).contains("PostgresSubscriptionDisabled"));
+    let firing = demo.wait(FIRING, "firing", |alerts| !alerts.is_empty());
+    assert_eq!(firing, ["PostgresSubscriptionDisabled"]);
+    let shown = eventually("the page shows the alert", || {
+        let page = demo.page();
+        page.contains("<span class=\"pill down\">firing</span> PostgresSubscriptionDisabled").then_some(page)
+    });
+    assert!(shown.contains("subscriber <span class=\"pill down\">disabled</span>"), "{shown}");
+    demo.order(&["heal"]);
+    demo.wait(GONE, "gone", <[String]>::is_empty);
+    eventually("the page is quiet", || {
+        let page = demo.page();
+        (page.contains("All quiet") && page.contains("worker runs")).then_some(())
+    });
+
+    let directory = demo.directory();
+    assert!(!users(&directory).is_empty());
+    demo.keeper.signal(Signal::Term).unwrap();
+    let start = Instant::now();
+    assert!(demo.keeper.wait(Duration::from_secs(10)).unwrap(), "the demo did not end in time");
+    println!("ended after {:.1} s", start.elapsed().as_secs_f64());
+    assert_eq!(users(&directory), Vec::<String>::new());
+    assert_eq!(bases(&stage), Vec::<PathBuf>::new());
+
+    dies_without_a_trace(&stage);
+}
+
+/// After SIGKILL the servers end by themselves, and the next demo removes the directory.
+fn dies_without_a_trace(stage: &Stage) {
+    let demo = Demo::start(stage, "second.log");
+    let directory = demo.directory();
+    demo.keeper.signal(Signal::Kill).unwrap();
+    let over = wait_for(LIMIT, || Ok(users(&directory).is_empty().then_some(()))).unwrap();
+    assert!(over.is_some(), "{:?}", users(&directory));
+    assert!(directory.exists());
+    let demo = Demo::start(stage, "third.log");
+    assert!(!directory.exists() && demo.directory() != directory);
+    demo.keeper.signal(Signal::Term).unwrap();
+    assert!(demo.keeper.wait(Duration::from_secs(10)).unwrap());
+    assert_eq!(bases(stage), Vec::<PathBuf>::new());
+}
