@@ -65,7 +65,7 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
         state.back_off(&reasons, job.every, &job.clients);
         board.publish(&job.key, report);
         if reasons.contains(&Reason::Timeout)
-            && let Some(problem) = clean_up(&mut check).await
+            && let Some(problem) = clean_up_within(&mut check, CLEAN_UP.min(job.every / 4)).await
         {
             board.count(&job.key, &problem);
         }
@@ -98,10 +98,14 @@ pub async fn execute<C: Check>(check: &mut C, longest: Duration) -> Report {
 
 /// Cancels what a run left behind; gives the problem when that did not work either.
 pub async fn clean_up<C: Check>(check: &mut C) -> Option<Problem> {
-    match timeout(CLEAN_UP, AssertUnwindSafe(check.give_up()).catch_unwind()).await {
+    clean_up_within(check, CLEAN_UP).await
+}
+
+async fn clean_up_within<C: Check>(check: &mut C, longest: Duration) -> Option<Problem> {
+    match timeout(longest, AssertUnwindSafe(check.give_up()).catch_unwind()).await {
         Ok(Ok(result)) => result.err(),
         Ok(Err(_)) => Some(Problem::new(Reason::Panic, "the check panicked while it gave up")),
-        Err(_) => Some(Problem::new(Reason::CancelTimeout, format!("could not cancel within {CLEAN_UP:?}"))),
+        Err(_) => Some(Problem::new(Reason::CancelTimeout, format!("could not cancel within {longest:?}"))),
     }
 }
 
@@ -131,7 +135,7 @@ fn first_rest(key: &Key, every: Duration) -> Duration {
     every.min(LONGEST_SPREAD).mul_f64(share)
 }
 
-/// The next tick that is still to come; missed ones are skipped.
+/// The next tick; see [`next_tick`].
 fn following<C: Check>(tick: Instant, job: &Job<C>) -> Instant {
     match job.offset {
         Some(offset) => Instant::now() + until_aligned(Timestamp::now(), job.every, offset),
@@ -139,10 +143,15 @@ fn following<C: Check>(tick: Instant, job: &Job<C>) -> Instant {
     }
 }
 
-/// The first tick of the grid that began at `tick` which comes after `now`.
+/// The tick of the grid after `tick` that is to be kept at `now`. One that was missed by less than half an interval is made up
+/// for at once: when one end hangs until the timeout of a whole interval, what the other end says must not expire between two
+/// runs. (Clean-up takes a quarter of an interval at most, so two reports are never more than interval + timeout apart.)
+/// Others are skipped.
 fn next_tick(tick: Instant, now: Instant, every: Duration) -> Instant {
     let missed = now.saturating_duration_since(tick).as_nanos() / every.as_nanos().max(1);
-    tick + every.saturating_mul(u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1))
+    let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+    let last = tick + every.saturating_mul(missed);
+    if missed > 0 && now.saturating_duration_since(last) < every / 2 { last } else { last + every }
 }
 
 /// How long it takes from `now` to the next whole multiple of `every` of the wall clock, moved by `offset`.
@@ -460,9 +469,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn missed_ticks_are_skipped() {
+    async fn a_tick_missed_by_little_is_made_up_for_and_others_are_skipped() {
         let tick = Instant::now();
-        for (late, expected) in [(0, 30), (29, 30), (30, 60), (95, 120)] {
+        for (late, expected) in [(0, 30), (29, 30), (30, 30), (44, 30), (45, 60), (95, 90), (110, 120)] {
             let now = tick + Duration::from_secs(late);
             assert_eq!(next_tick(tick, now, EVERY), tick + Duration::from_secs(expected), "{late} s later");
         }

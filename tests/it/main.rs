@@ -13,6 +13,8 @@
 mod architecture;
 mod artefacts;
 mod cli;
+mod demo;
+mod freeze;
 mod program;
 mod replication;
 mod stage;
