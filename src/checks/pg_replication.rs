@@ -2,6 +2,9 @@
 //!
 //! Slots can be read without a grant. The lags of WAL senders that belong to another role need `pg_monitor`.
 
+#[cfg(test)]
+mod tests;
+
 use super::pg_subscription::{
     CLOCK_OFFSET, IS_REPLICA, Server, middle, read_server, right_role, tell_server, wrong_tables,
 };

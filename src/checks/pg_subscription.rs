@@ -3,6 +3,9 @@
 //! A role without any grant can read all of it: `pg_stat_subscription`, `pg_stat_subscription_stats`, `pg_subscription_rel`,
 //! `pg_locks` and the granted columns of `pg_subscription`. `subconninfo` holds a password and is never read.
 
+#[cfg(test)]
+mod tests;
+
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
 use crate::config::target::Role;
 use crate::net::Clients;

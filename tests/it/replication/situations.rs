@@ -1,4 +1,5 @@
-//! The situations that the metrics tell apart. Each finds `orders_sub` at work and leaves it so.
+//! The situations that the metrics tell apart. Each finds `orders_sub` at work and leaves it so; the last one
+//! needs a publisher whose slots may be lost.
 
 use super::probe::{Probe, Seen};
 use super::world::{BARE_TOO, Holder, MONITOR, OF, World, of};
@@ -12,7 +13,7 @@ use datapulse::demo::parts::{Cluster, Mode};
 pub(crate) type Situation = (&'static str, fn(&mut World, &mut dyn FnMut(&World, &Seen)));
 
 /// All of them, in the order in which they are played.
-pub(crate) const ALL: [Situation; 16] = [
+pub(crate) const ALL: [Situation; 17] = [
     ("healthy idle", healthy_idle),
     ("idle, timeouts 0", idle_without_timeouts),
     ("big transaction", big_transaction),
@@ -29,6 +30,7 @@ pub(crate) const ALL: [Situation; 16] = [
     ("table copy", table_copy),
     ("roles", roles),
     ("subscriber restarted", subscriber_restarted),
+    ("slot lost", slot_lost),
 ];
 
 const WORKER: &str = "pg_subscription_worker_up";
@@ -99,7 +101,7 @@ fn idle_without_timeouts(world: &mut World, note: &mut dyn FnMut(&World, &Seen))
     World::set(&world.pair.publisher, "wal_sender_timeout", Some("0"));
     World::set(&world.pair.subscriber, "wal_receiver_timeout", Some("0"));
     // With a timeout of 2 s, as before, it never gets so old.
-    let seen = world.probe.until("nothing makes an idle link speak", |seen| of(seen, RECEIPT).unwrap() > 3.0);
+    let seen = world.probe.until("nothing makes an idle link speak", |seen| of(seen, RECEIPT).unwrap() > 2.2);
     note(world, &seen);
     assert_eq!(of(&seen, "pg_subscription_wal_receiver_timeout_seconds"), Some(0.0));
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
@@ -113,16 +115,16 @@ fn idle_without_timeouts(world: &mut World, note: &mut dyn FnMut(&World, &Seen))
 }
 
 fn big_transaction(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
-    world.publish("insert into big select n, repeat('x', 1000) from generate_series(1, 250) n");
+    world.publish("insert into big select n, repeat('x', 1000) from generate_series(1, 160) n");
     let seen = world.probe.until("the link speaks, and nothing is done to its end", |seen| {
-        of(seen, LATEST).zip(of(seen, RECEIPT)).is_some_and(|(latest, receipt)| latest > receipt + 1.5)
+        of(seen, LATEST).zip(of(seen, RECEIPT)).is_some_and(|(latest, receipt)| latest > receipt + 0.8)
             && of(seen, LAG).unwrap() > 0.0
     });
     note(world, &seen);
     assert!(of(&seen, RECEIPT).unwrap() < 1.0, "{seen:?}");
     assert_eq!(of(&seen, LOCK_WAIT), (world.major >= 14).then_some(0.0));
     assert_eq!(of(&seen, WORKER), Some(1.0));
-    world.arrive("big", 250);
+    world.arrive("big", 160);
     world.well();
 }
 
@@ -134,11 +136,11 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world.well();
     let parallel =
         |seen: &Seen| seen.value("pg_stat_subscription_workers", &[OF[0], OF[1], "parallel apply"]);
-    world.publish("insert into big select n, repeat('x', 1000) from generate_series(1001, 1300) n");
+    world.publish("insert into big select n, repeat('x', 1000) from generate_series(1001, 1120) n");
     let mut longest: f64 = 0.0;
     world.probe.until("a streamed transaction is applied", |seen| {
         longest = longest.max(of(seen, LOCK_WAIT).unwrap());
-        World::count(&world.pair.subscriber, "big") == 550
+        World::count(&world.pair.subscriber, "big") == 280
     });
     // The leader waits for its parallel worker by a lock of its own kind. That is work, and no other session is to blame.
     assert!(longest < 0.5, "{longest}");
@@ -153,11 +155,11 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world
         .pair
         .publisher
-        .sql("one", "insert into big select n, repeat('x', 1000) from generate_series(2001, 2300) n")
+        .sql("one", "insert into big select n, repeat('x', 1000) from generate_series(2001, 2120) n")
         .unwrap();
     world.probe.until("a parallel worker's wait is its leader's", |seen| of(seen, LOCK_WAIT).unwrap() > 0.3);
     drop(lock);
-    world.arrive("big", 850);
+    world.arrive("big", 400);
     world.subscriber("alter subscription orders_sub set (streaming = off)");
     world.well();
 }
@@ -456,6 +458,45 @@ fn subscriber_restarted(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) 
     let seen = world.well();
     note(world, &seen);
     assert!(of(&seen, "pg_subscription_worker_restarts_total").unwrap() > before);
+}
+
+fn slot_lost(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
+    world.subscriber("drop subscription orders_sub");
+    assert!(
+        world
+            .probe
+            .until("no subscription is left", |seen| seen.rows(WORKER).is_empty())
+            .rows(SLOT)
+            .is_empty()
+    );
+    let mut slots = Probe::<PgReplication>::new(
+        pg_replication::Config::default(),
+        server(world.pair.publisher.port(), BARE_TOO, "one", &[]),
+        None,
+    );
+    world.publish("select pg_create_logical_replication_slot('idle', 'pgoutput')");
+    World::set(&world.pair.publisher, "max_slot_wal_keep_size", Some("1MB"));
+    let idle = ["idle", "logical", "one"];
+    let status = |seen: &Seen, word| {
+        seen.value("pg_replication_slots_wal_status", &[idle[0], idle[1], idle[2], word]) == Some(1.0)
+    };
+    assert!(status(&slots.run(), "reserved"));
+    for n in 0..4 {
+        world.publish(&format!("insert into t values (300{n}); select pg_switch_wal()"));
+    }
+    let seen = slots.run();
+    assert!(seen.value("pg_replication_slots_retained_bytes", &idle).unwrap() > 3e6, "{seen:?}");
+    assert!(
+        seen.value("pg_replication_slots_safe_wal_size_bytes", &idle).is_some_and(|size| size < 0.0),
+        "{seen:?}"
+    );
+    assert!(status(&seen, "unreserved"), "{seen:?}");
+    world.publish("checkpoint");
+    let seen = slots.until("the slot is lost", |seen| status(seen, "lost"));
+    assert_eq!(seen.value("pg_replication_slots_active", &idle), Some(0.0));
+    assert_eq!(seen.value("pg_replication_slots_retained_bytes", &idle), None, "it keeps nothing any more");
+    let removed = seen.value("pg_replication_slots_invalidated", &[idle[0], idle[1], idle[2], "wal_removed"]);
+    assert_eq!(removed, (world.major >= 17).then_some(1.0));
 }
 
 /// Without a worker nothing is said of it; least of all 0.
