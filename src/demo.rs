@@ -100,8 +100,7 @@ mod tests {
 
     #[test]
     fn the_page_and_the_command_line_use_the_same_words() {
-        let words: Vec<_> =
-            Fault::value_variants().iter().filter_map(|fault| fault.to_possible_value()).collect();
+        let words: Vec<_> = Fault::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect();
         assert_eq!(words.len(), Fault::ALL.len());
         for (value, fault) in words.iter().zip(Fault::ALL) {
             assert_eq!(value.get_name(), fault.word());

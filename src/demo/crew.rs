@@ -219,8 +219,14 @@ fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Pr
             Prometheus::start(dir, &rules::prometheus(brief.exporter), &["--storage.tsdb.retention.time=6h"])
         });
     let (monitor, prometheus) = match started {
-        Ok(prometheus) => (Monitor::Up(prometheus.port()), Some(prometheus)),
-        Err(error) => (Monitor::Absent(error.to_string()), None),
+        Ok(prometheus) => {
+            (brief.say)(&format!("Prometheus judges at {}/alerts", prometheus.url()));
+            (Monitor::Up(prometheus.port()), Some(prometheus))
+        }
+        Err(error) => {
+            (brief.say)(&format!("without Prometheus there are no alerts: {error}"));
+            (Monitor::Absent(error.to_string()), None)
+        }
     };
     standing.rcu(|old| Standing { prometheus: monitor.clone(), ..Standing::clone(old) });
     prometheus

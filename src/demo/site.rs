@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 /// Connections at a time; a few browsers reload every two seconds.
 const CONNECTIONS: usize = 32;
 /// For a whole connection; healing may have to start two servers.
-const CONNECTION: Duration = Duration::from_secs(120);
+const CONNECTION: Duration = Duration::from_mins(2);
 const HEAD: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(200);
 

@@ -120,7 +120,7 @@ fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
     let (status, _, complaint) = finish(&mut command(&stage, &["heal"]));
     assert_eq!((status, complaint.contains("no demo is running")), (1, true), "{complaint}");
 
-    let demo = Demo::start(&stage, "first.log");
+    let demo = Demo::start(&stage, "demo.log");
     let (status, _, complaint) = finish(&mut command(&stage, &[]));
     let page = format!("http://127.0.0.1:{}/", demo.place.page);
     assert_eq!((status, complaint.contains(&page)), (1, true), "{complaint}");
@@ -149,21 +149,21 @@ fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
     println!("ended after {:.1} s", start.elapsed().as_secs_f64());
     assert_eq!(users(&directory), Vec::<String>::new());
     assert_eq!(bases(&stage), Vec::<PathBuf>::new());
-
-    dies_without_a_trace(&stage);
 }
 
-/// After SIGKILL the servers end by themselves, and the next demo removes the directory.
-fn dies_without_a_trace(stage: &Stage) {
-    let demo = Demo::start(stage, "second.log");
+#[test]
+fn a_demo_that_is_killed_leaves_no_process_and_the_next_one_removes_its_directory() {
+    let stage = stage("killed-demo");
+    std::fs::create_dir(stage.path().join("tmp")).unwrap();
+    let demo = Demo::start(&stage, "first.log");
     let directory = demo.directory();
     demo.keeper.signal(Signal::Kill).unwrap();
     let over = wait_for(LIMIT, || Ok(users(&directory).is_empty().then_some(()))).unwrap();
     assert!(over.is_some(), "{:?}", users(&directory));
     assert!(directory.exists());
-    let demo = Demo::start(stage, "third.log");
+    let demo = Demo::start(&stage, "second.log");
     assert!(!directory.exists() && demo.directory() != directory);
     demo.keeper.signal(Signal::Term).unwrap();
     assert!(demo.keeper.wait(Duration::from_secs(10)).unwrap());
-    assert_eq!(bases(stage), Vec::<PathBuf>::new());
+    assert_eq!(bases(&stage), Vec::<PathBuf>::new());
 }
