@@ -17,4 +17,5 @@ mod demo;
 mod freeze;
 mod program;
 mod replication;
+mod serve;
 mod stage;
