@@ -1,0 +1,243 @@
+//! What /metrics shows arrives at a collector and at a Datadog agent under the name of the table and with the same value.
+
+use crate::program::{Program, Sample, replicate, role, target};
+use crate::stage::{eventually, shared_pair, stage};
+use datapulse::cli::catalogue::{Entry, entries};
+use metrics::{Kind, Origin};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, NumberDataPoint};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// A dotted name with its labels.
+type Series = (String, BTreeMap<String, String>);
+
+/// What a receiver has heard, and how many times it was told something.
+#[derive(Default)]
+struct Heard {
+    /// Gauges, and totals as they are.
+    values: BTreeMap<Series, f64>,
+    /// Differences, added up.
+    sums: BTreeMap<Series, f64>,
+    times: usize,
+}
+
+type Ear = Arc<Mutex<Heard>>;
+
+/// A collector that takes everything; gives its port.
+fn collector(ear: &Ear) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, ear) = (listener.local_addr().unwrap().port(), Arc::clone(ear));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            while let Some(body) = request(stream.as_ref().unwrap()) {
+                hear(
+                    &mut ear.lock().unwrap(),
+                    &ExportMetricsServiceRequest::decode(body.as_slice()).unwrap(),
+                );
+            }
+        }
+    });
+    port
+}
+
+/// Reads one request and answers it; `None` when there is no further one.
+fn request(mut stream: &TcpStream) -> Option<Vec<u8>> {
+    let (mut reader, mut length) = (BufReader::new(stream), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+    stream.write_all(answer.as_bytes()).ok()?;
+    Some(body)
+}
+
+fn hear(heard: &mut Heard, request: &ExportMetricsServiceRequest) {
+    heard.times += 1;
+    let metrics = request
+        .resource_metrics
+        .iter()
+        .flat_map(|resource| &resource.scope_metrics)
+        .flat_map(|scope| &scope.metrics);
+    for metric in metrics {
+        let points = match metric.data.as_ref().unwrap() {
+            Data::Gauge(gauge) => &gauge.data_points,
+            Data::Sum(sum) => {
+                assert!(sum.is_monotonic, "{}", metric.name);
+                assert_eq!(
+                    sum.aggregation_temporality,
+                    AggregationTemporality::Cumulative as i32,
+                    "{}",
+                    metric.name
+                );
+                &sum.data_points
+            }
+            other => panic!("{}: {other:?}", metric.name),
+        };
+        for point in points {
+            let series = (metric.name.clone(), labels(&point.attributes));
+            heard.values.insert(series, number(point));
+        }
+    }
+}
+
+fn labels(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+    let text = |attribute: &KeyValue| match attribute.value.as_ref().and_then(|value| value.value.clone()) {
+        Some(any_value::Value::StringValue(text)) => text,
+        other => panic!("{}: {other:?}", attribute.key),
+    };
+    attributes.iter().map(|attribute| (attribute.key.clone(), text(attribute))).collect()
+}
+
+fn number(point: &NumberDataPoint) -> f64 {
+    match point.value.unwrap() {
+        Value::AsDouble(value) => value,
+        Value::AsInt(value) => value as f64,
+    }
+}
+
+/// A Datadog agent at this socket.
+fn agent(ear: &Ear, socket: &Path) {
+    let (receiver, ear) = (UnixDatagram::bind(socket).unwrap(), Arc::clone(ear));
+    std::thread::spawn(move || {
+        let mut packet = vec![0; 65536];
+        while let Ok(length) = receiver.recv(&mut packet) {
+            let mut heard = ear.lock().unwrap();
+            heard.times += 1;
+            for line in std::str::from_utf8(&packet[..length]).unwrap().lines() {
+                let mut parts = line.split('|');
+                let (name, value) = parts.next().unwrap().split_once(':').unwrap();
+                let (kind, tags) = (
+                    parts.next().unwrap(),
+                    parts.next().and_then(|tags| tags.strip_prefix('#')).unwrap_or_default(),
+                );
+                let tags = tags.split(',').filter_map(|tag| tag.split_once(':'));
+                let series = (
+                    name.to_owned(),
+                    tags.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+                );
+                let value: f64 = value.parse().unwrap();
+                match kind {
+                    "g" => drop(heard.values.insert(series, value)),
+                    "c" => *heard.sums.entry(series).or_default() += value,
+                    _ => panic!("{line}"),
+                }
+            }
+        }
+    });
+}
+
+/// Series that move from second to second, without any check: only that they arrive can be compared.
+fn moves(name: &str) -> bool {
+    ["process_", "datapulse_http_", "datapulse_push_"].iter().any(|group| name.starts_with(group))
+}
+
+#[test]
+fn a_real_pair_is_spelled_equally_three_times() {
+    let pair = shared_pair();
+    replicate(pair, "spelled");
+    for cluster in [&pair.publisher, &pair.subscriber] {
+        role(cluster, "spelled_role", "grant pg_monitor to spelled_role");
+    }
+    let (otlp, dogstatsd, folder) = (Ear::default(), Ear::default(), stage("spelled-socket"));
+    let socket = folder.path().join("dsd.socket");
+    agent(&dogstatsd, &socket);
+    let port = collector(&otlp);
+    // One run, and then nothing moves any more.
+    let config = format!(
+        "targets:\n  sub: {}\n  pub: {}\ndefaults: {{pg_subscription: {{every: 1h}}, pg_replication: {{every: 1h}}}}\nchecks:\n  \
+         - pg_subscription: {{name: orders, target: sub, publisher: pub, expect: [spelled, gone], labels: {{team: core}}, thresholds: {{silence: 90s}}}}\n  \
+         - pg_replication: {{name: slots, target: pub}}\n  \
+         - pg_replication: {{name: dead, target: {{host: 127.0.0.1, port: 1, user: u, database: d, tls: disable}}}}\n\
+         outputs:\n  otlp: {{endpoint: 'http://127.0.0.1:{port}', every: 1s, compression: none}}\n  dogstatsd: {{address: 'unix://{}', every: 1s}}\n",
+        target(&pair.subscriber, "spelled_role", "spelled"),
+        target(&pair.publisher, "spelled_role", "spelled"),
+        socket.display(),
+    );
+    let program = Program::start("spelled", &config, &[]);
+    for check in ["orders", "slots", "dead"] {
+        program.wait_for("datapulse_check_runs_total", &[("check", check)], |runs| runs == 1.0);
+    }
+    // The pushes after the last run have to arrive; the second one from now was surely begun after it.
+    for ear in [&otlp, &dogstatsd] {
+        let before = ear.lock().unwrap().times;
+        eventually("two more pushes", || (ear.lock().unwrap().times >= before + 3).then_some(()));
+    }
+    let shown = program.scrape();
+    assert_eq!(shown.value("pg_subscription_exists", &[("subname", "gone")]), Some(0.0));
+
+    let table: BTreeMap<String, Entry> =
+        entries().into_iter().map(|entry| (entry.family.prometheus(), entry)).collect();
+    let (otlp, dogstatsd) = (otlp.lock().unwrap(), dogstatsd.lock().unwrap());
+    let (mut wrong, mut compared, mut names) = (Vec::new(), 0, BTreeSet::new());
+    for Sample { name, labels, value } in shown.0 {
+        let entry = table.get(&name).unwrap_or_else(|| panic!("{name} is not in the catalogue"));
+        // A tag or attribute that is empty says what its absence says.
+        let labels: BTreeMap<String, String> =
+            labels.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let dotted = (entry.family.name.to_string(), labels.clone());
+        let datadog =
+            (entry.family.datadog_name.clone().unwrap_or_else(|| entry.family.name.to_string()), labels);
+        let arrived = otlp.values.iter().find(|((name, labels), _)| {
+            *name == dotted.0 && labels.iter().filter(|(_, value)| !value.is_empty()).eq(&dotted.1)
+        });
+        let ours = arrived.map(|(_, value)| *value);
+        let theirs = match entry.family.kind {
+            Kind::Counter(_) => dogstatsd.sums.get(&datadog).copied(),
+            Kind::Gauge | Kind::Histogram => dogstatsd.values.get(&datadog).copied(),
+        };
+        // Of a counter that somebody else owns, the agent is told only what it gains while we look.
+        let baseline = entry.family.kind == Kind::Counter(Origin::Source);
+        let equal = |arrived: Option<f64>| {
+            arrived.is_some_and(|arrived| moves(&name) || (arrived - value).abs() <= value.abs() * 1e-12)
+        };
+        let fine = match (entry.family.pushed, baseline) {
+            (true, false) => equal(ours) && equal(theirs),
+            (true, true) => equal(ours) && theirs.is_none_or(|gained| gained == 0.0),
+            (false, _) => ours.is_none() && theirs.is_none(),
+        };
+        if !fine {
+            wrong.push(format!(
+                "{name} {:?}: /metrics {value}, OTLP {ours:?}, DogStatsD {theirs:?}",
+                dotted.1
+            ));
+        }
+        compared += 1;
+        names.insert(name);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!("{compared} samples of {} families are equal", names.len());
+    let checks = names.iter().filter(|name| name.starts_with("pg_")).count();
+    assert!(compared > 100 && checks >= 20, "only {compared} samples, {checks} families of the checks");
+
+    // And nothing arrives that the table does not have.
+    let known: BTreeSet<&str> =
+        table.values().filter(|entry| entry.family.pushed).map(|entry| entry.family.name.as_ref()).collect();
+    for ear in [&otlp, &dogstatsd] {
+        for (name, _) in ear.values.keys().chain(ear.sums.keys()) {
+            assert!(known.contains(name.as_str()), "{name} is not in the catalogue");
+        }
+    }
+    drop((otlp, dogstatsd));
+    drop(program);
+}
