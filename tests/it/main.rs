@@ -18,6 +18,7 @@ mod freeze;
 mod isolation;
 mod program;
 mod replication;
+mod secrets;
 mod serve;
 mod stage;
 mod three_spellings;
