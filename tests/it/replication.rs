@@ -40,12 +40,16 @@ fn situations_on_18() {
 }
 
 fn situations_on(major: u32) {
+    let start = std::time::Instant::now();
     let mut world = World::start(major);
+    println!("{major}: start: {:.1} s", start.elapsed().as_secs_f64());
     for (place, (name, play)) in ALL.iter().enumerate() {
         let start = std::time::Instant::now();
         play(&mut world, &mut |world, seen| world.note(place, name, seen));
         println!("{major}: {name}: {:.1} s", start.elapsed().as_secs_f64());
     }
+    let start = std::time::Instant::now();
     world.assert_one_session();
+    println!("{major}: one session at each end: {:.1} s", start.elapsed().as_secs_f64());
     table::publish(major);
 }

@@ -49,7 +49,9 @@ async fn lead(listener: TcpListener, mut target: watch::Receiver<u16>) {
     loop {
         tokio::select! {
             changed = target.changed() => {
-                changed.unwrap();
+                if changed.is_err() {
+                    return;
+                }
                 open.clear();
             }
             accepted = listener.accept() => {

@@ -3,7 +3,7 @@
 
 use super::probe::{Probe, Seen};
 use super::world::{BARE_TOO, Holder, MONITOR, OF, World, of};
-use crate::stage::{eventually, server};
+use crate::stage::{LIMIT, eventually, server};
 use datapulse::check::{Endpoint, Reason};
 use datapulse::checks::pg_replication::{self, PgReplication};
 use datapulse::checks::pg_subscription::{Config, PgSubscription};
@@ -124,7 +124,7 @@ fn big_transaction(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     assert!(of(&seen, RECEIPT).unwrap() < 1.0, "{seen:?}");
     assert_eq!(of(&seen, LOCK_WAIT), (world.major >= 14).then_some(0.0));
     assert_eq!(of(&seen, WORKER), Some(1.0));
-    world.arrive("big", 160);
+    arrive(&world.pair.subscriber, "big", 160);
     world.well();
 }
 
@@ -132,15 +132,18 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     if world.major < 16 {
         return;
     }
-    world.subscriber("alter subscription orders_sub set (streaming = parallel)");
-    world.well();
+    world.stream("parallel");
     let parallel =
         |seen: &Seen| seen.value("pg_stat_subscription_workers", &[OF[0], OF[1], "parallel apply"]);
     world.publish("insert into big select n, repeat('x', 1000) from generate_series(1001, 1120) n");
     let mut longest: f64 = 0.0;
-    world.probe.until("a streamed transaction is applied", |seen| {
-        longest = longest.max(of(seen, LOCK_WAIT).unwrap());
-        World::count(&world.pair.subscriber, "big") == 280
+    let World { probe, pair, .. } = &mut *world;
+    std::thread::scope(|scope| {
+        let applied = scope.spawn(|| arrive(&pair.subscriber, "big", 280));
+        probe.until("a streamed transaction is applied", |seen| {
+            longest = longest.max(of(seen, LOCK_WAIT).unwrap());
+            applied.is_finished()
+        });
     });
     // The leader waits for its parallel worker by a lock of its own kind. That is work, and no other session is to blame.
     assert!(longest < 0.5, "{longest}");
@@ -159,9 +162,8 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
         .unwrap();
     world.probe.until("a parallel worker's wait is its leader's", |seen| of(seen, LOCK_WAIT).unwrap() > 0.3);
     drop(lock);
-    world.arrive("big", 400);
-    world.subscriber("alter subscription orders_sub set (streaming = off)");
-    world.well();
+    arrive(&world.pair.subscriber, "big", 400);
+    world.stream("off");
 }
 
 fn blocked_by_a_lock(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
@@ -178,7 +180,7 @@ fn blocked_by_a_lock(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     note(world, &seen);
     assert_eq!(of(&seen, LOCK_WAIT).is_some(), world.major >= 14);
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
-    world.arrive("t", 1);
+    arrive(&world.pair.subscriber, "t", 1);
     world.well();
 }
 
@@ -507,12 +509,22 @@ fn without_worker(seen: &Seen) {
 }
 
 impl World {
-    /// Waits until the subscriber's table has so many rows.
-    fn arrive(&self, table: &str, rows: u32) {
-        eventually("the rows arrive", || (Self::count(&self.pair.subscriber, table) == rows).then_some(()));
+    /// Sets how `orders_sub` takes big transactions, and waits for the worker that does so.
+    fn stream(&mut self, how: &str) {
+        let restarts = |seen: &Seen| of(seen, "pg_subscription_worker_restarts_total").unwrap();
+        let before = restarts(&self.well());
+        self.subscriber(&format!("alter subscription orders_sub set (streaming = {how})"));
+        self.probe
+            .until("the worker that knows its subscription as it is now", |seen| restarts(seen) > before);
+        self.well();
     }
+}
 
-    fn count(cluster: &Cluster, table: &str) -> u32 {
-        cluster.sql("one", &format!("select count(*) from {table}")).unwrap().parse().unwrap()
-    }
+/// Waits until a table of the subscriber has so many rows.
+fn arrive(subscriber: &Cluster, table: &str, rows: u32) {
+    let limit = LIMIT.as_secs();
+    let wait = format!(
+        "set statement_timeout = '{limit}s'; do $$ begin while (select count(*) from {table}) <> {rows} loop perform pg_sleep(0.03); end loop; end $$"
+    );
+    subscriber.sql("one", &wait).unwrap();
 }
