@@ -170,9 +170,11 @@ fn work(
 
 fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, Replication, Built)> {
     let go_on = |what: &str| {
+        if stop.is_cancelled() {
+            return Err(Error::Refused { what: "start the demo".to_owned(), why: "told to stop".to_owned() });
+        }
         (brief.say)(what);
-        let (what, why) = ("start the demo".to_owned(), "told to stop".to_owned());
-        if stop.is_cancelled() { Err(Error::Refused { what, why }) } else { Ok(()) }
+        Ok(())
     };
     match sweep(&brief.base)? {
         0 => {}
