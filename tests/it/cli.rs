@@ -464,10 +464,10 @@ fn against(whole: &Value, schema: &Value, value: &Value) -> Vec<String> {
             "const" => fault(value == wanted, &format!("not {wanted}")),
             "enum" => fault(listed(wanted).contains(value), &format!("not one of {wanted}")),
             "minimum" => {
-                fault(value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()), "too small")
+                fault(value.as_f64().is_none_or(|number| number >= wanted.as_f64().unwrap()), "too small");
             }
             "maximum" => {
-                fault(value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()), "too large")
+                fault(value.as_f64().is_none_or(|number| number <= wanted.as_f64().unwrap()), "too large");
             }
             "pattern" => fault(
                 value.as_str().is_none_or(|text| matches(wanted.as_str().unwrap(), text)),

@@ -61,15 +61,13 @@ fn established(pid: u32, port: u16) -> usize {
     lines.filter(|line| line[2].ends_with(&there) && line[3] == "01" && own.contains(line[9])).count()
 }
 
-#[test]
-fn a_frozen_database_holds_up_no_scrape_and_no_other_check() {
-    let (shared, cold) = (shared_pair(), cold());
-    let cluster = &cold.0;
+/// A good check, one on the cold cluster, and one with its second end there.
+fn scene(shared: &Pair, cold: &Cluster) -> Program {
     replicate(shared, "frost");
     role(&shared.subscriber, "frost_sub", "");
     role(&shared.publisher, "frost_pub", "");
-    role(cluster, "frozen_own", "");
-    role(cluster, "frozen_end", "");
+    role(cold, "frozen_own", "");
+    role(cold, "frozen_end", "");
     let Pair { publisher, subscriber, .. } = shared;
     let config = format!(
         "targets:\n  sub: {}\n  pub: {}\n  cold: {}\n  end: {}\n\
@@ -79,10 +77,17 @@ fn a_frozen_database_holds_up_no_scrape_and_no_other_check() {
          - pg_subscription: {{name: half, target: sub, publisher: end, subscriptions: [frost]}}\n",
         target(subscriber, "frost_sub", "frost"),
         target(publisher, "frost_pub", "frost"),
-        target(cluster, "frozen_own", "postgres"),
-        target(cluster, "frozen_end", "postgres"),
+        target(cold, "frozen_own", "postgres"),
+        target(cold, "frozen_end", "postgres"),
     );
-    let program = Program::start("freeze", &config, &[]);
+    Program::start("freeze", &config, &[])
+}
+
+#[test]
+fn a_frozen_database_holds_up_no_scrape_and_no_other_check() {
+    let cold = cold();
+    let cluster = &cold.0;
+    let program = scene(shared_pair(), cluster);
     let up = [
         ("datapulse_check_up", vec![("check", "frozen")]),
         ("datapulse_check_endpoint_up", vec![("check", "half"), ("endpoint", "publisher")]),

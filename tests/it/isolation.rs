@@ -82,7 +82,7 @@ fn dead_receivers_and_broken_checks_change_nothing_for_the_others() {
         let agent = UnixDatagram::bind(&socket).unwrap();
         agent.set_read_timeout(Some(LIMIT)).unwrap();
         let start = Instant::now();
-        let mut packet = [0; 65536];
+        let mut packet = vec![0; 65536];
         let length = agent.recv(&mut packet).unwrap();
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         let text = std::str::from_utf8(&packet[..length]).unwrap();

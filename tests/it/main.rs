@@ -7,7 +7,8 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "a test stops at the first surprise, may print what it saw, and lives in real time"
+    clippy::float_cmp,
+    reason = "a test stops at the first surprise, may print what it saw, lives in real time, and knows exact values"
 )]
 
 mod architecture;

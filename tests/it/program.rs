@@ -82,9 +82,9 @@ impl Program {
 
     /// Waits for its end, which it must have been asked for; gives how it ended and how long that took.
     pub(crate) fn end(&self) -> (ExitStatus, Duration) {
-        let start = Instant::now();
+        let asked = Instant::now();
         assert!(self.keeper.wait(LIMIT).unwrap(), "datapulse did not end:\n{}", self.log());
-        let took = start.elapsed();
+        let took = asked.elapsed();
         // Its keeper does not reap it, so the kernel still says how it ended (proc_pid_stat(5), the last field).
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let status = stat.split_whitespace().last().unwrap().parse().unwrap();

@@ -200,5 +200,5 @@ fn a_password_that_comes_late_ends_the_rest_after_refused_logins() {
     rotated.program.wait_for("datapulse_check_up", &[("check", "one")], |up| up == 1.0);
     let took = start.elapsed();
     println!("found after {took:?}");
-    assert!(took < Duration::from_millis(3000), "found only after {took:?}");
+    assert!(took < Duration::from_secs(3), "found only after {took:?}");
 }
