@@ -2,10 +2,11 @@
 //!
 //! Slots can be read without a grant. The lags of WAL senders that belong to another role need `pg_monitor`.
 
+mod families;
 #[cfg(test)]
 mod tests;
 
-use super::pg_subscription::{
+use super::pg_subscription::server::{
     CLOCK_OFFSET, IS_REPLICA, Server, middle, read_server, right_role, tell_server, wrong_tables,
 };
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
@@ -13,95 +14,17 @@ use crate::config::target::Role;
 use crate::net::Clients;
 use crate::net::catalog::Catalog;
 use crate::net::postgres::{Link, Row, Table};
+use families::{
+    ACTIVE, FAILOVER, FLUSH_LAG, INACTIVE_SINCE, INVALIDATED, REPLAY_LAG, RETAINED, SAFE_WAL_SIZE,
+    SENDER_FLUSH_LAG, SYNCED, TRANSIENT, WAL_STATUS, WRITE_LAG,
+};
 use jiff::Timestamp;
-use metrics::{Answer, Handle, Metric, Unit};
+use metrics::{Answer, Handle, Metric};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-
-const OF: [&str; 3] = ["slot_name", "slot_type", "datname"];
-const OF_SENDER: [&str; 2] = ["application_name", "client_addr"];
-
-static ACTIVE: Metric<3> = Metric::gauge(
-    "pg.replication_slots.active",
-    Unit::None,
-    &OF,
-    "pg_replication_slots.active: a receiver is connected",
-);
-static RETAINED: Metric<3> = Metric::gauge(
-    "pg.replication_slots.retained",
-    Unit::Bytes,
-    &OF,
-    "Current WAL position - restart_lsn: the WAL that the slot keeps on the server's disk; absent on a replica",
-);
-static FLUSH_LAG: Metric<3> = Metric::gauge(
-    "pg.replication_slots.confirmed_flush_lag",
-    Unit::Bytes,
-    &OF,
-    "Current WAL position - confirmed_flush_lsn; absent on a replica and for physical slots",
-);
-static SAFE_WAL_SIZE: Metric<3> = Metric::gauge(
-    "pg.replication_slots.safe_wal_size",
-    Unit::Bytes,
-    &OF,
-    "pg_replication_slots.safe_wal_size: what can still be written before the slot is lost; absent without max_slot_wal_keep_size",
-);
-static INACTIVE_SINCE: Metric<3> = Metric::gauge(
-    "pg.replication_slots.inactive_since_timestamp",
-    Unit::Seconds,
-    &OF,
-    "pg_replication_slots.inactive_since, from 17 on; absent while the slot is active",
-);
-static WAL_STATUS: Metric<4> = Metric::gauge(
-    "pg.replication_slots.wal_status",
-    Unit::None,
-    &["slot_name", "slot_type", "datname", "wal_status"],
-    "1 for the slot's pg_replication_slots.wal_status, 0 for the others: reserved, extended, unreserved, lost",
-);
-static INVALIDATED: Metric<4> = Metric::gauge(
-    "pg.replication_slots.invalidated",
-    Unit::None,
-    &["slot_name", "slot_type", "datname", "reason"],
-    "1 for the slot's pg_replication_slots.invalidation_reason (from 17 on), 0 for the others; 16 knows only conflicting",
-);
-static SYNCED: Metric<3> = Metric::gauge(
-    "pg.replication_slots.synced",
-    Unit::None,
-    &OF,
-    "pg_replication_slots.synced: copied here from the primary, from 17 on",
-);
-static FAILOVER: Metric<3> = Metric::gauge(
-    "pg.replication_slots.failover",
-    Unit::None,
-    &OF,
-    "pg_replication_slots.failover: to be copied to the standbys, from 17 on",
-);
-static TRANSIENT: Metric<0> = Metric::gauge(
-    "pg.replication_slots.transient",
-    Unit::None,
-    &[],
-    "Temporary slots and slots of table synchronization workers; they have no series of their own",
-);
-static WRITE_LAG: Metric<2> = Metric::gauge(
-    "pg.stat_replication.write_lag",
-    Unit::Seconds,
-    &OF_SENDER,
-    "pg_stat_replication.write_lag; absent while nothing is written",
-);
-static SENDER_FLUSH_LAG: Metric<2> = Metric::gauge(
-    "pg.stat_replication.flush_lag",
-    Unit::Seconds,
-    &OF_SENDER,
-    "pg_stat_replication.flush_lag; absent while nothing is written",
-);
-static REPLAY_LAG: Metric<2> = Metric::gauge(
-    "pg.stat_replication.replay_lag",
-    Unit::Seconds,
-    &OF_SENDER,
-    "pg_stat_replication.replay_lag; absent while nothing is written",
-);
 
 const WAL_STATES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 const VIEW: &str = "pg_replication_slots";

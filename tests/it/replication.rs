@@ -40,16 +40,18 @@ fn situations_on_18() {
 }
 
 fn situations_on(major: u32) {
-    let start = std::time::Instant::now();
-    let mut world = World::start(major);
-    println!("{major}: start: {:.1} s", start.elapsed().as_secs_f64());
+    let mut world = timed(major, "start", || World::start(major));
     for (place, (name, play)) in ALL.iter().enumerate() {
-        let start = std::time::Instant::now();
-        play(&mut world, &mut |world, seen| world.note(place, name, seen));
-        println!("{major}: {name}: {:.1} s", start.elapsed().as_secs_f64());
+        world.situation = (place, name);
+        timed(major, name, || play(&mut world));
     }
-    let start = std::time::Instant::now();
-    world.assert_one_session();
-    println!("{major}: one session at each end: {:.1} s", start.elapsed().as_secs_f64());
+    timed(major, "one session at each end", || world.assert_one_session());
     table::publish(major);
+}
+
+fn timed<T>(major: u32, what: &str, work: impl FnOnce() -> T) -> T {
+    let start = std::time::Instant::now();
+    let done = work();
+    println!("{major}: {what}: {:.1} s", start.elapsed().as_secs_f64());
+    done
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::config::secret::Vault;
 use crate::config::target::Server as Target;
+use crate::net::postgres::Table;
 use metrics::Values;
 use std::sync::Arc;
 
@@ -107,13 +108,13 @@ fn read(tables: &[Table], parallel: bool) -> (Subscriber, Vec<Problem>) {
 }
 
 /// A check without a server; it is never run.
-fn check(config: Config) -> PgSubscription {
+fn check(config: &Config) -> PgSubscription {
     let target = serde_json::json!({ "host": "127.0.0.1", "user": "datapulse", "database": "one" });
     let server = Target { name: "orders".to_owned(), target: serde_json::from_value(target).unwrap() };
     let vault = Vault::new(Arc::new(|_| None), std::path::Path::new("/"));
     let timeout = Duration::from_secs(1);
     let clients = Clients { vault: Arc::new(vault), target: Arc::new(server), publisher: None, timeout };
-    PgSubscription::new(&config, &clients)
+    PgSubscription::new(config, &clients)
 }
 
 /// What a run of `check` tells of these answers.
@@ -157,7 +158,7 @@ fn a_statement_names_what_the_server_has_and_nothing_else() {
         ("t.confl_update_missing", 18),
     ] {
         for version in 13..=18 {
-            let sql = subscriber_sql(&catalog(version));
+            let sql = statements::subscriber(&catalog(version));
             assert_eq!(sql.contains(word), version >= since, "{word} on {version}");
         }
     }
@@ -166,7 +167,7 @@ fn a_statement_names_what_the_server_has_and_nothing_else() {
 #[test]
 fn the_password_of_a_subscription_is_never_asked_for() {
     for version in 13..=18 {
-        let sql = subscriber_sql(&catalog(version));
+        let sql = statements::subscriber(&catalog(version));
         assert!(!sql.contains("subconninfo") && !sql.contains("s.*"), "{version}");
     }
 }
@@ -174,7 +175,8 @@ fn the_password_of_a_subscription_is_never_asked_for() {
 #[test]
 fn what_a_role_must_not_read_is_left_out() {
     // A server of 15 whose administrator took columns away.
-    let sql = subscriber_sql(&Catalog::of(&["pg_subscription.oid", "pg_stat_subscription_stats.subid"]));
+    let sql =
+        statements::subscriber(&Catalog::of(&["pg_subscription.oid", "pg_stat_subscription_stats.subid"]));
     assert!(
         sql.contains("null as apply_errors, null as sync_errors") && sql.contains("null as disable_on_error")
     );
@@ -188,7 +190,7 @@ fn errors_of_sequences_count_as_errors_of_synchronization() {
         "pg_stat_subscription_stats.sync_table_error_count",
         "pg_stat_subscription_stats.sync_seq_error_count",
     ];
-    let sql = subscriber_sql(&Catalog::of(&columns));
+    let sql = statements::subscriber(&Catalog::of(&columns));
     assert!(sql.contains("t.sync_table_error_count + t.sync_seq_error_count as sync_errors"), "{sql}");
 }
 
@@ -204,7 +206,7 @@ fn a_healthy_subscription_is_told_in_full() {
         ],
         &[["orders", "r", "12"], ["orders", "d", "1"]],
     );
-    let lines = told(&mut check(Config::default()), &tables, true);
+    let lines = told(&mut check(&Config::default()), &tables, true);
     let expected = "\
 datapulse_target_clock_offset_seconds subscriber 0.5
 pg_replication_is_replica subscriber 0
@@ -238,7 +240,7 @@ pg_subscription_worker_up one,orders 1";
 #[test]
 fn a_null_is_an_absent_sample_and_never_zero() {
     let tables = answered("f", &[&nulls("two", "orders")], &[], &[]);
-    let lines = told(&mut check(Config::default()), &tables, false);
+    let lines = told(&mut check(&Config::default()), &tables, false);
     // What is left is true without any column: it exists, no process, no worker, nothing counted so far by us.
     let expected = "\
 datapulse_target_clock_offset_seconds subscriber 0.5
@@ -282,7 +284,7 @@ fn an_answer_of_another_shape_is_a_problem_of_the_protocol() {
 #[test]
 fn nothing_is_told_of_a_worker_on_a_replica() {
     let tables = answered("t", &[&healthy("one", "orders", "77")], &[["one", "orders", "apply"]], &[]);
-    let lines = told(&mut check(Config::default()), &tables, true);
+    let lines = told(&mut check(&Config::default()), &tables, true);
     assert_eq!(of(&lines, "pg_replication_is_replica "), ["subscriber 1"]);
     assert_eq!(of(&lines, "pg_subscription_enabled "), ["one,orders 1"]);
     assert!(
@@ -293,7 +295,7 @@ fn nothing_is_told_of_a_worker_on_a_replica() {
 
 #[test]
 fn an_expected_subscription_that_is_nowhere_is_told_with_zero() {
-    let mut check = check(Config { expect: vec!["orders".into(), "gone".into()], ..Config::default() });
+    let mut check = check(&Config { expect: vec!["orders".into(), "gone".into()], ..Config::default() });
     // Another database of the cluster has it: that will do.
     let lines = told(&mut check, &answered("f", &[&nulls("two", "orders")], &[], &[]), false);
     assert_eq!(of(&lines, "pg_subscription_exists "), ["one,gone 0", "two,orders 1"]);
@@ -303,7 +305,7 @@ fn an_expected_subscription_that_is_nowhere_is_told_with_zero() {
 
 #[test]
 fn only_the_subscriptions_that_were_named_are_told() {
-    let mut check = check(Config { subscriptions: vec!["b".into()], ..Config::default() });
+    let mut check = check(&Config { subscriptions: vec!["b".into()], ..Config::default() });
     let rows = [healthy("one", "a", "1"), healthy("one", "b", "2")];
     let tables = answered(
         "f",
@@ -320,7 +322,7 @@ fn only_the_subscriptions_that_were_named_are_told() {
 fn states_of_tables_are_told_for_the_connected_database_alone() {
     let rows = [healthy("one", "orders", "1"), healthy("two", "orders", "2")];
     let tables = answered("f", &[&rows[0], &rows[1]], &[], &[["orders", "r", "3"]]);
-    let lines = told(&mut check(Config::default()), &tables, true);
+    let lines = told(&mut check(&Config::default()), &tables, true);
     let states = of(&lines, "pg_subscription_rel_tables ");
     assert_eq!(states.len(), TABLE_STATES.len());
     assert!(states.iter().all(|line| line.starts_with("one,")), "{states:?}");
@@ -328,7 +330,7 @@ fn states_of_tables_are_told_for_the_connected_database_alone() {
 
 #[test]
 fn a_restart_is_another_process_and_a_pause_is_none() {
-    let mut check = check(Config::default());
+    let mut check = check(&Config::default());
     let mut restarts = |pid: Option<&str>| {
         let mut row = healthy("one", "orders", "");
         row[5] = pid;

@@ -10,7 +10,7 @@ use datapulse::checks::pg_subscription::{Config, PgSubscription};
 use datapulse::demo::parts::{Cluster, Mode};
 
 /// A situation: its name in the table, and what is done and seen.
-pub(crate) type Situation = (&'static str, fn(&mut World, &mut dyn FnMut(&World, &Seen)));
+pub(crate) type Situation = (&'static str, fn(&mut World));
 
 /// All of them, in the order in which they are played.
 pub(crate) const ALL: [Situation; 17] = [
@@ -52,7 +52,7 @@ const OF_WORKER: [&str; 7] = [
     "pg_stat_subscription_latest_end_lsn_bytes",
 ];
 
-fn healthy_idle(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn healthy_idle(world: &mut World) {
     World::set(&world.pair.publisher, "wal_sender_timeout", Some("2s"));
     let mut last = f64::MAX;
     let seen = world.well();
@@ -62,7 +62,7 @@ fn healthy_idle(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
         last = age;
         fell
     });
-    note(world, &seen);
+    world.note(&seen, OF);
     let value = |family| of(&seen, family);
     assert_eq!(
         (value("pg_subscription_exists"), value(ENABLED), value(WORKER)),
@@ -97,12 +97,12 @@ fn healthy_idle(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     assert_eq!(columns.1.contains("leader_pid"), world.major >= 16);
 }
 
-fn idle_without_timeouts(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn idle_without_timeouts(world: &mut World) {
     World::set(&world.pair.publisher, "wal_sender_timeout", Some("0"));
     World::set(&world.pair.subscriber, "wal_receiver_timeout", Some("0"));
     // With a timeout of 2 s, as before, it never gets so old.
     let seen = world.probe.until("nothing makes an idle link speak", |seen| of(seen, RECEIPT).unwrap() > 2.2);
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!(of(&seen, "pg_subscription_wal_receiver_timeout_seconds"), Some(0.0));
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
     World::set(&world.pair.publisher, "wal_sender_timeout", None);
@@ -114,13 +114,13 @@ fn idle_without_timeouts(world: &mut World, note: &mut dyn FnMut(&World, &Seen))
     world.well();
 }
 
-fn big_transaction(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn big_transaction(world: &mut World) {
     world.publish("insert into big select n, repeat('x', 1000) from generate_series(1, 160) n");
     let seen = world.probe.until("the link speaks, and nothing is done to its end", |seen| {
         of(seen, LATEST).zip(of(seen, RECEIPT)).is_some_and(|(latest, receipt)| latest > receipt + 0.8)
             && of(seen, LAG).unwrap() > 0.0
     });
-    note(world, &seen);
+    world.note(&seen, OF);
     assert!(of(&seen, RECEIPT).unwrap() < 1.0, "{seen:?}");
     assert_eq!(of(&seen, LOCK_WAIT), (world.major >= 14).then_some(0.0));
     assert_eq!(of(&seen, WORKER), Some(1.0));
@@ -128,7 +128,7 @@ fn big_transaction(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world.well();
 }
 
-fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn parallel_worker(world: &mut World) {
     if world.major < 16 {
         return;
     }
@@ -150,7 +150,7 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     let seen = world.well();
     let null = "select count(*) from pg_stat_subscription where leader_pid is not null and last_msg_receipt_time is null";
     assert_eq!(world.subscriber(null), "1", "the situation is not there");
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!(parallel(&seen), Some(1.0));
     assert!(OF_WORKER.iter().all(|family| of(&seen, family).is_some()), "{seen:?}");
 
@@ -166,7 +166,7 @@ fn parallel_worker(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world.stream("off");
 }
 
-fn blocked_by_a_lock(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn blocked_by_a_lock(world: &mut World) {
     let lock = Holder::lock(&world.pair.subscriber, "t");
     world.pair.publisher.sql("one", "insert into t values (1)").unwrap();
     let seen = world.probe.until("the worker waits", |seen| {
@@ -177,14 +177,14 @@ fn blocked_by_a_lock(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     let waits = "select count(*) from pg_locks where not granted and relation = 't'::regclass";
     assert_eq!(world.subscriber(waits), "1", "the situation is not there");
     drop(lock);
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!(of(&seen, LOCK_WAIT).is_some(), world.major >= 14);
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
     arrive(&world.pair.subscriber, "t", 1);
     world.well();
 }
 
-fn conflict_loop(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn conflict_loop(world: &mut World) {
     let before = world.well();
     world.subscriber("insert into t values (1000)");
     world.publish("insert into t values (1000)");
@@ -195,7 +195,7 @@ fn conflict_loop(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     let seen = world
         .probe
         .until("the worker fails again and again", |seen| grown(seen, 3.0) && of(seen, WORKER) == Some(0.0));
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!(of(&seen, APPLY_ERRORS).is_some(), world.major >= 15);
     let conflicts = seen.value("pg_stat_subscription_conflicts_total", &conflict);
     assert!(if world.major >= 18 { conflicts.unwrap() >= 3.0 } else { conflicts.is_none() }, "{conflicts:?}");
@@ -207,10 +207,10 @@ fn conflict_loop(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     assert!(of(&after, "pg_subscription_worker_restarts_total").unwrap() >= 1.0);
 }
 
-fn disabled(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn disabled(world: &mut World) {
     world.subscriber("alter subscription orders_sub disable");
     let seen = world.probe.until("the worker has gone", |seen| of(seen, WORKER) == Some(0.0));
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!((of(&seen, ENABLED), of(&seen, "pg_subscription_exists")), (Some(0.0), Some(1.0)));
     without_worker(&seen);
     world.publish("insert into t values (2000)");
@@ -219,13 +219,13 @@ fn disabled(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world.well();
 }
 
-fn publisher_down(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn publisher_down(world: &mut World) {
     world.pair.publisher.stop(Mode::Fast).unwrap();
     let first = world.probe.run();
     let reason = first.reason(Endpoint::Publisher).unwrap();
     assert!(matches!(reason, Reason::Connect | Reason::Shutdown | Reason::Io), "{reason:?}");
     let seen = world.probe.until("the worker has gone", |seen| of(seen, WORKER) == Some(0.0));
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!((seen.reason(Endpoint::Publisher), seen.failed.len()), (Some(Reason::Connect), 1));
     assert_eq!((of(&seen, ENABLED), of(&seen, "pg_subscription_exists")), (Some(1.0), Some(1.0)));
     without_worker(&seen);
@@ -237,11 +237,11 @@ fn publisher_down(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world.well();
 }
 
-fn subscriber_down(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn subscriber_down(world: &mut World) {
     world.pair.subscriber.stop(Mode::Fast).unwrap();
     world.probe.run();
     let seen = world.probe.run();
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!((seen.reason(Endpoint::Subscriber), seen.failed.len()), (Some(Reason::Connect), 1));
     // The publisher's families stay: the slot goes on keeping WAL.
     let left = ["datapulse_target_clock_offset_seconds", "pg_replication_is_replica", LAG, SLOT];
@@ -250,11 +250,10 @@ fn subscriber_down(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     world.well();
 }
 
-fn missing(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn missing(world: &mut World) {
     let seen = world.probe.run();
     let (there, gone) = (["one", "orders_sub"], ["one", "missing_sub"]);
-    super::table::note(9, "missing", world.major, &seen, gone);
-    let _ = note;
+    world.note(&seen, gone);
     assert_eq!(seen.value("pg_subscription_exists", &there), Some(1.0));
     assert_eq!(seen.value("pg_subscription_exists", &gone), Some(0.0));
     let of_it = seen
@@ -264,7 +263,7 @@ fn missing(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
     assert_eq!(of_it.collect::<Vec<_>>(), ["pg_subscription_exists"]);
 }
 
-fn several_subscriptions(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn several_subscriptions(world: &mut World) {
     world.subscribe("one", "more_sub", "more", "more_slot");
     let more = ["one", "more_sub"];
     let seen = world.probe.until("both are at work", |seen| {
@@ -276,7 +275,7 @@ fn several_subscriptions(world: &mut World, note: &mut dyn FnMut(&World, &Seen))
     world.subscriber("alter subscription more_sub disable");
     let seen =
         world.probe.until("the other one's worker has gone", |seen| seen.value(WORKER, &more) == Some(0.0));
-    note(world, &seen);
+    world.note(&seen, OF);
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
     assert_eq!(seen.value(ENABLED, &more), Some(0.0));
     // A check that names its subscriptions sees no other.
@@ -291,7 +290,7 @@ fn several_subscriptions(world: &mut World, note: &mut dyn FnMut(&World, &Seen))
 }
 
 /// Takes over `more_sub`, disabled.
-fn slot_gone(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
+fn slot_gone(world: &mut World) {
     let more = ["one", "more_sub"];
     let drop_slot = "select pg_drop_replication_slot('more_slot') from pg_replication_slots where slot_name = 'more_slot' and not active;
         select count(*) from pg_replication_slots where slot_name = 'more_slot'";
@@ -299,7 +298,7 @@ fn slot_gone(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
         world.pair.publisher.sql("one", drop_slot).unwrap().ends_with('0').then_some(())
     });
     let seen = world.probe.run();
-    super::table::note(11, "slot gone", world.major, &seen, more);
+    world.note(&seen, more);
     assert_eq!(seen.value(SLOT, &["one", "more_sub", "more_slot"]), Some(0.0));
     assert_eq!((seen.value(LAG, &more), of(&seen, LAG).is_some()), (None, true));
     world.subscriber("alter subscription more_sub set (slot_name = none)");
@@ -312,14 +311,14 @@ fn slot_gone(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
     assert_eq!(world.probe.run().value("pg_subscription_exists", &more), None);
 }
 
-fn same_name_in_two_databases(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
+fn same_name_in_two_databases(world: &mut World) {
     world.subscribe("two", OF[1], "p", "orders_two");
     let two = ["two", "orders_sub"];
     let seen = world.probe.until("both are at work", |seen| seen.value(WORKER, &two) == Some(1.0));
     assert_eq!(of(&seen, WORKER), Some(1.0));
     world.pair.subscriber.sql("two", "alter subscription orders_sub disable").unwrap();
     let seen = world.probe.until("one worker has gone", |seen| seen.value(WORKER, &two) == Some(0.0));
-    super::table::note(12, "same name, the other database", world.major, &seen, two);
+    world.note(&seen, two);
     assert_eq!((of(&seen, WORKER), of(&seen, ENABLED)), (Some(1.0), Some(1.0)));
     assert_eq!((seen.value(ENABLED, &two), seen.value(RECEIPT, &two)), (Some(0.0), None));
     assert_eq!(seen.value("pg_stat_subscription_workers", &["two", "orders_sub", "apply"]), Some(0.0));
@@ -333,7 +332,7 @@ fn same_name_in_two_databases(world: &mut World, _: &mut dyn FnMut(&World, &Seen
     world.pair.subscriber.sql("two", "drop subscription orders_sub").unwrap();
 }
 
-fn table_copy(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
+fn table_copy(world: &mut World) {
     let (target, publisher) = World::ends(&world.pair, BARE_TOO);
     drop(target);
     let mut slots = Probe::<PgReplication>::new(pg_replication::Config::default(), publisher, None);
@@ -351,7 +350,7 @@ fn table_copy(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
     let abc = ["one", "abc_sub"];
     let state = |seen: &Seen, state| seen.value("pg_subscription_rel_tables", &["one", "abc_sub", state]);
     let seen = world.probe.until("a table is being copied", |seen| state(seen, "d") == Some(1.0));
-    super::table::note(13, "table copy", world.major, &seen, abc);
+    world.note(&seen, abc);
     assert_eq!((state(&seen, "i"), state(&seen, "r")), (Some(2.0), Some(0.0)));
     assert_eq!(
         seen.value("pg_stat_subscription_workers", &["one", "abc_sub", "table synchronization"]),
@@ -372,7 +371,7 @@ fn table_copy(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
 }
 
 /// Everything of `pg_subscription` is seen by a role without any grant: all other situations are. Here it is `pg_replication`.
-fn roles(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
+fn roles(world: &mut World) {
     let end = |role| server(world.pair.publisher.port(), role, "one", &[]);
     let slot = ["orders_sub", "logical", "one"];
     let lag = "pg_stat_replication_flush_lag_seconds";
@@ -448,7 +447,7 @@ fn roles(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
     world.publish("select pg_drop_replication_slot('idle')");
 }
 
-fn subscriber_restarted(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) {
+fn subscriber_restarted(world: &mut World) {
     let before = of(&world.well(), "pg_subscription_worker_restarts_total").unwrap();
     world.pair.subscriber.restart(Mode::Fast).unwrap();
     let first = world.probe.run();
@@ -458,11 +457,11 @@ fn subscriber_restarted(world: &mut World, note: &mut dyn FnMut(&World, &Seen)) 
     let second = world.probe.run();
     assert!(second.failed.is_empty(), "{second:?}");
     let seen = world.well();
-    note(world, &seen);
+    world.note(&seen, OF);
     assert!(of(&seen, "pg_subscription_worker_restarts_total").unwrap() > before);
 }
 
-fn slot_lost(world: &mut World, _: &mut dyn FnMut(&World, &Seen)) {
+fn slot_lost(world: &mut World) {
     world.subscriber("drop subscription orders_sub");
     assert!(
         world

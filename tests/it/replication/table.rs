@@ -31,8 +31,8 @@ type Lines = BTreeMap<(usize, &'static str, u32), String>;
 
 static LINES: Mutex<Lines> = Mutex::new(BTreeMap::new());
 
-/// Notes what was seen of a subscription. `place` orders the situations.
-pub(crate) fn note(place: usize, situation: &'static str, major: u32, seen: &Seen, of: [&str; 2]) {
+/// Notes what was seen of a subscription in a situation: its place in the table, and its name.
+pub(crate) fn note(situation: (usize, &'static str), major: u32, seen: &Seen, of: [&str; 2]) {
     let mut line = String::new();
     for (_, family, labels) in COLUMNS {
         let labels: Vec<&str> = of.iter().chain(labels).copied().collect();
@@ -45,7 +45,7 @@ pub(crate) fn note(place: usize, situation: &'static str, major: u32, seen: &See
         |endpoint| seen.reason(endpoint).map_or("1".to_owned(), |reason| format!("0 {}", reason.as_str()));
     let (subscriber, publisher) = (up(Endpoint::Subscriber), up(Endpoint::Publisher));
     write!(line, " {slot} | {subscriber} | {publisher} |").unwrap();
-    LINES.lock().unwrap_or_else(PoisonError::into_inner).insert((place, situation, major), line);
+    LINES.lock().unwrap_or_else(PoisonError::into_inner).insert((situation.0, situation.1, major), line);
 }
 
 /// Prints the lines of this version and writes those of all versions so far.

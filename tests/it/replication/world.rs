@@ -25,6 +25,8 @@ const WATCH: &str = "select 1 / case when max(n) > 1 then 0 else 1 end from (sel
 /// Everything that a situation plays with.
 pub(crate) struct World {
     pub(crate) major: u32,
+    /// The place and the name of the situation that is played.
+    pub(crate) situation: (usize, &'static str),
     pub(crate) probe: Probe<PgSubscription>,
     watchers: [Feed; 2],
     pub(crate) pair: Pair,
@@ -50,7 +52,7 @@ impl World {
         let (target, publisher) = Self::ends(&pair, BARE);
         let config = Config { expect: vec![OF[1].to_owned(), "missing_sub".to_owned()], ..Config::default() };
         let probe = Probe::new(config, target, Some(publisher));
-        let world = Self { major, probe, watchers, pair };
+        let world = Self { major, situation: (0, ""), probe, watchers, pair };
         world.subscribe("one", OF[1], "p", OF[1]);
         world
     }
@@ -93,9 +95,9 @@ impl World {
         self.pair.subscriber.sql("one", sql).unwrap()
     }
 
-    /// Notes what was seen of `orders_sub`.
-    pub(crate) fn note(&self, place: usize, situation: &'static str, seen: &Seen) {
-        table::note(place, situation, self.major, seen, OF);
+    /// Notes what was seen of a subscription in this situation.
+    pub(crate) fn note(&self, seen: &Seen, of: [&str; 2]) {
+        table::note(self.situation, self.major, seen, of);
     }
 
     /// At no time had a role more than one session at one end; and the watchers would have seen a second one.
