@@ -169,6 +169,7 @@ impl Plan {
                 }
             }
         }
+        all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.sort();
         all.dedup();
         all

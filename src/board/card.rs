@@ -255,7 +255,6 @@ impl Card {
         if let Some(moment) = self.last_success {
             answer.set(&LAST_SUCCESS, [word], moment.as_millisecond() as f64 / 1e3);
         }
-        answer.seal();
         self.own = Some(self.part(answer, started, None, None));
     }
 }

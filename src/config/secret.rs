@@ -78,9 +78,20 @@ impl fmt::Display for Reference {
     }
 }
 
+/// Refuses references to sources that are not read yet; taken for a plain text they would be sent to a server.
+fn known_source<E: de::Error>(text: &str) -> Result<(), E> {
+    match ["ssm:", "ssm-path:", "secretsmanager:"].iter().find(|scheme| text.starts_with(**scheme)) {
+        Some(scheme) => Err(E::custom(format!(
+            "references by {scheme} are not read by this version; write env:NAME or file:/path"
+        ))),
+        None => Ok(()),
+    }
+}
+
 impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
+        known_source(&text)?;
         // The text may be a password in clear: it is not repeated in the fault.
         Self::parse(&text).ok_or_else(|| {
             de::Error::custom("a secret in clear text is not accepted here; write env:NAME or file:/path")
@@ -91,13 +102,7 @@ impl<'de> Deserialize<'de> for Reference {
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if let Some(scheme) =
-            ["ssm:", "ssm-path:", "secretsmanager:"].iter().find(|scheme| text.starts_with(**scheme))
-        {
-            return Err(de::Error::custom(format!(
-                "references by {scheme} are not read by this version; write env:NAME or file:/path"
-            )));
-        }
+        known_source(&text)?;
         Ok(Reference::parse(&text).map_or(Self::Plain(text), Self::Kept))
     }
 }

@@ -109,8 +109,11 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     let section = |key: &str| root.get(key).filter(|node| !node.is_nothing());
     let secrets =
         section("secrets").map_or_else(|| Some(Secrets::default()), |node| read(node, "secrets", faults));
-    let outputs =
+    let mut outputs: Option<Outputs> =
         section("outputs").map_or_else(|| Some(Outputs::default()), |node| read(node, "outputs", faults));
+    if let Some(otlp) = outputs.as_mut().and_then(|outputs| outputs.otlp.as_mut()) {
+        otlp.ca = otlp.ca.take().map(|ca| base.join(ca));
+    }
     let data_dir: Option<PathBuf> = section("data_dir").and_then(|node| read(node, "data_dir", faults));
     Some(Plan {
         data_dir: data_dir.map(|dir| base.join(dir)),
@@ -387,6 +390,10 @@ impl Checks<'_> {
         }
         if envelope.timeout.as_ref().is_some_and(|timeout| timeout.duration().is_zero()) {
             faults.push(Fault::new(&place("timeout"), format!("{path}.timeout"), "is zero"));
+        }
+        if envelope.limit == Some(0) {
+            let message = "0 would leave out every sample of the check; leave the key out for 1000";
+            faults.push(Fault::new(&place("limit"), format!("{path}.limit"), message));
         }
         check_labels(&envelope.labels, letter.get("labels"), &format!("{path}.labels"), faults);
     }

@@ -203,14 +203,16 @@ impl Column {
 
     fn seal(&mut self) -> usize {
         let rows = self.len();
+        // Most servers and lists are in order already.
+        if (1..rows).all(|row| self.labels(row - 1).lt(self.labels(row))) {
+            return 0;
+        }
         let mut order: Vec<usize> = (0..rows).collect();
         // A stable sort, so that of equal rows the first set stays first.
         order.sort_by(|a, b| self.labels(*a).cmp(self.labels(*b)));
         order.dedup_by(|later, earlier| self.labels(*later).eq(self.labels(*earlier)));
         let dropped = rows - order.len();
-        if dropped > 0 || !order.is_sorted() {
-            self.keep(&order);
-        }
+        self.keep(&order);
         dropped
     }
 

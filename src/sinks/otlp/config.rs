@@ -96,7 +96,7 @@ impl Headers {
     }
 
     /// The references among the values.
-    pub(super) fn references(&self) -> impl Iterator<Item = &Reference> {
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
         self.0.values().filter_map(|text| match text {
             Text::Kept(reference) => Some(reference),
             Text::Plain(_) => None,
