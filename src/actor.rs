@@ -20,7 +20,7 @@ const LONGEST_SPREAD: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(500);
 /// What a run left behind on the server has this long to be cancelled.
 const CLEAN_UP: Duration = Duration::from_secs(2);
-/// Refused logins lock accounts, and a defect does not heal: such runs are repeated after at most this many intervals.
+/// A defect does not heal by itself: a check that panics again and again is repeated after at most this many intervals.
 const LONGEST_BACKOFF: u32 = 8;
 
 /// A check with all that its life needs.
@@ -48,7 +48,7 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
             () = stop.cancelled() => return,
             () = tokio::time::sleep_until(next) => {}
         }
-        if !state.may_run(&job.clients) {
+        if !state.may_run() {
             next = following(next, &job);
             continue;
         }
@@ -62,7 +62,7 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
         let reasons: Vec<Reason> =
             report.ends.iter().filter_map(|end| Some(end.result.as_ref().err()?.reason)).collect();
         state.note(&job.key, &report);
-        state.back_off(&reasons, job.every, &job.clients);
+        state.back_off(reasons.contains(&Reason::Panic), job.every);
         board.publish(&job.key, report);
         if reasons.contains(&Reason::Timeout)
             && let Some(problem) = clean_up_within(&mut check, CLEAN_UP.min(job.every / 4)).await
@@ -165,34 +165,28 @@ fn until_aligned(now: Timestamp, every: Duration, offset: Duration) -> Duration 
 /// What a life remembers from run to run.
 #[derive(Default)]
 struct State {
-    /// Runs in a row whose login was refused, or that panicked.
-    refused: u32,
+    /// Runs in a row that panicked.
+    panics: u32,
     rest_until: Option<Instant>,
-    /// Versions of the secrets at the last refused login: a new one ends the rest.
-    secrets: Vec<u64>,
     /// What went wrong last time, so that the log has one line per change.
     last: Option<Vec<(Endpoint, Reason)>>,
 }
 
 impl State {
-    fn may_run(&self, clients: &Clients) -> bool {
-        match self.rest_until {
-            Some(until) => Instant::now() >= until || secrets(clients) != self.secrets,
-            None => true,
-        }
+    fn may_run(&self) -> bool {
+        self.rest_until.is_none_or(|until| Instant::now() >= until)
     }
 
-    fn back_off(&mut self, reasons: &[Reason], every: Duration, clients: &Clients) {
-        if !reasons.iter().any(|reason| matches!(reason, Reason::Auth | Reason::Panic)) {
-            self.refused = 0;
+    fn back_off(&mut self, panicked: bool, every: Duration) {
+        if !panicked {
+            self.panics = 0;
             self.rest_until = None;
             return;
         }
-        let intervals = 2u32.saturating_pow(self.refused).min(LONGEST_BACKOFF);
-        self.refused += 1;
+        let intervals = 2u32.saturating_pow(self.panics).min(LONGEST_BACKOFF);
+        self.panics += 1;
         // Half an interval less, so that the tick at the end of the rest is not the one that is missed.
         self.rest_until = Some(Instant::now() + every.saturating_mul(intervals).saturating_sub(every / 2));
-        self.secrets = secrets(clients);
     }
 
     fn note(&mut self, key: &Key, report: &Report) {
@@ -215,12 +209,6 @@ impl State {
         }
         self.last = Some(wrong);
     }
-}
-
-fn secrets(clients: &Clients) -> Vec<u64> {
-    let servers = [Some(&clients.target), clients.publisher.as_ref()];
-    let passwords = servers.into_iter().flatten().filter_map(|server| server.target.password.as_ref());
-    passwords.map(|password| clients.vault.version(password)).collect()
 }
 
 /// The one place where the type of a check is forgotten: its whole life as a future.
@@ -253,7 +241,6 @@ mod tests {
         Slow,
         Hang,
         Panic,
-        Refused,
     }
 
     /// A check that follows a script; the runs are counted beside it, because a panic makes a new one.
@@ -299,7 +286,6 @@ mod tests {
                 }
                 Act::Hang => std::future::pending().await,
                 Act::Panic => panic!("planted"),
-                Act::Refused => Outcome::single(Err(Problem::new(Reason::Auth, "refused"))),
             }
         }
     }
@@ -390,6 +376,7 @@ mod tests {
             target: Arc::new(Server { name: "h".into(), target }),
             publisher: None,
             timeout: TIMEOUT,
+            every: EVERY,
         }
     }
 
@@ -425,21 +412,6 @@ mod tests {
         assert_eq!(stage.started(), 3);
         stage.wait(EVERY * 4).await;
         assert_eq!((stage.started(), stage.shown("datapulse_check_up")), (4, Some(1.0)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn refused_logins_are_repeated_ever_less_often_up_to_eight_intervals() {
-        let stage = Stage::start(&[Act::Refused; 12]).await;
-        let mut intervals = Vec::new();
-        let mut before = 0;
-        for interval in 0..40 {
-            if stage.started() > before {
-                before = stage.started();
-                intervals.push(interval);
-            }
-            stage.wait(EVERY).await;
-        }
-        assert_eq!(intervals, [0, 1, 3, 7, 15, 23, 31, 39]);
     }
 
     #[tokio::test(start_paused = true)]

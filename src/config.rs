@@ -9,6 +9,7 @@ pub mod scalar;
 pub mod schema;
 pub mod secret;
 mod sections;
+mod servers;
 mod stand_in;
 pub mod target;
 
@@ -150,6 +151,7 @@ impl Assignment {
             target: Arc::clone(&self.server),
             publisher: self.publisher.clone(),
             timeout: self.timeout,
+            every: self.every,
         }
     }
 }

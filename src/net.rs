@@ -23,4 +23,6 @@ pub struct Clients {
     pub publisher: Option<Arc<Server>>,
     /// How long a run may take.
     pub timeout: Duration,
+    /// How often the check runs: a refused login is not repeated at each run.
+    pub every: Duration,
 }

@@ -131,7 +131,12 @@ impl Check for PgReplication {
 
     fn new(config: &Config, clients: &Clients) -> Self {
         Self {
-            link: Link::new(Arc::clone(&clients.target), Arc::clone(&clients.vault), clients.timeout),
+            link: Link::new(
+                Arc::clone(&clients.target),
+                Arc::clone(&clients.vault),
+                clients.timeout,
+                clients.every,
+            ),
             writer: config.role == Role::Writer || clients.target.target.role == Role::Writer,
             question: None,
             learned: Vec::new(),
@@ -215,7 +220,8 @@ fn sql(catalog: &Catalog) -> String {
         "null"
     };
     let pick = |column: &str, expression: &str| catalog.pick(VIEW, column, expression);
-    // Slots of table synchronization workers are named pg_<subscription>_sync_<table>_<system> from 14 on; before, they are temporary.
+    // Slots of table synchronization workers are named pg_<subscription>_sync_<table>_<system> from 14 on; before, they are
+    // temporary, and named <subscription>_<id>_sync_<table>. Their workers log in under the same names.
     let transient = r"s.temporary or s.slot_name ~ '^pg_[0-9]+_sync_[0-9]+_[0-9]+$'";
     format!(
         "select pg_is_in_recovery() as in_recovery, extract(epoch from clock_timestamp()) as clock, \
@@ -227,7 +233,7 @@ fn sql(catalog: &Catalog) -> String {
          from pg_catalog.pg_replication_slots s, here where not ({transient}) order by 1; \
          select coalesce(application_name, '') as application_name, coalesce(host(client_addr), '') as client_addr, state, \
          extract(epoch from write_lag) as write_lag, extract(epoch from flush_lag) as flush_lag, extract(epoch from replay_lag) as replay_lag \
-         from pg_catalog.pg_stat_replication where application_name !~ '^pg_[0-9]+_sync_[0-9]+_[0-9]+$' order by pid",
+         from pg_catalog.pg_stat_replication where application_name !~ '_[0-9]+_sync_[0-9]+(_[0-9]+)?$' order by pid",
         pick("inactive_since", "extract(epoch from s.inactive_since)"),
         pick("synced", "s.synced"),
         pick("failover", "s.failover"),

@@ -119,7 +119,12 @@ impl Check for PgSubscription {
 
     fn new(config: &Config, clients: &Clients) -> Self {
         let link = |server: &std::sync::Arc<_>| {
-            Link::new(std::sync::Arc::clone(server), std::sync::Arc::clone(&clients.vault), clients.timeout)
+            Link::new(
+                std::sync::Arc::clone(server),
+                std::sync::Arc::clone(&clients.vault),
+                clients.timeout,
+                clients.every,
+            )
         };
         let wants_writer = |role: Role| role == Role::Writer;
         Self {
@@ -253,13 +258,16 @@ async fn ask_publisher(
     deadline: Instant,
 ) -> Option<Result<(Server, Slots), Problem>> {
     let link = link?;
-    let began = Timestamp::now();
-    let answer = link.ask(statements::PUBLISHER, deadline).await;
-    Some(answer.and_then(|tables| {
+    let ask = async {
+        // The login is done before the clocks are compared.
+        link.session(deadline).await?;
+        let began = Timestamp::now();
+        let tables = link.ask(statements::PUBLISHER, deadline).await?;
         let found = read_publisher(&tables, middle(began), link.name())?;
         right_role(&found.0, writer, link.name())?;
         Ok(found)
-    }))
+    };
+    Some(ask.await)
 }
 
 // read stands in read.rs
@@ -302,10 +310,13 @@ fn tell_subscriber(found: &Subscriber, memory: &BTreeMap<Id, Remembered>, expect
 fn tell_worker(answer: &mut Answer, of: [&str; 2], subscription: &Subscription) {
     answer.set(&WORKER_UP, of, number(subscription.worker.is_some()));
     answer.set_some(&LOCK_WAIT, of, subscription.lock_wait);
-    answer.set_some(&SEND_AGE, of, subscription.send_age);
-    answer.set_some(&RECEIPT_AGE, of, subscription.receipt_age);
-    answer.set_some(&LATEST_END_AGE, of, subscription.latest_end_age);
-    answer.set_some(&TRANSIT, of, subscription.transit);
+    // A worker that hangs in its connect shows its own start in all three times: nothing was received yet.
+    if subscription.received_lsn.is_some() {
+        answer.set_some(&SEND_AGE, of, subscription.send_age);
+        answer.set_some(&RECEIPT_AGE, of, subscription.receipt_age);
+        answer.set_some(&LATEST_END_AGE, of, subscription.latest_end_age);
+        answer.set_some(&TRANSIT, of, subscription.transit);
+    }
     answer.set_some(&RECEIVED_LSN, of, subscription.received_lsn);
     answer.set_some(&LATEST_END_LSN, of, subscription.latest_end_lsn);
     answer.set_some(&APPLY_ERRORS, of, subscription.apply_errors);

@@ -4,11 +4,11 @@ use super::fault::{Fault, Faults, suggest};
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
 use super::scalar::Interval;
-use super::target::{Server, Target, Thresholds};
+use super::servers::{Servers, check_labels};
+use super::target::{Server, Thresholds};
 use super::{Assignment, DEFAULT_LIMIT, LONGEST_DEFAULT_TIMEOUT, Outputs, Plan, Secrets, read_file};
-use crate::board::{self, Key};
+use crate::board::Key;
 use crate::checks::{self, Kind};
-use crate::config::secret::Text;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,9 +22,6 @@ const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults"
 const INCLUDED_KEYS: [&str; 2] = ["targets", "checks"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-/// Labels that samples have anyway.
-const RESERVED_LABELS: [&str; 6] = ["check", "target", "le", "quantile", "job", "instance"];
-
 /// The keys that every check has beside its own.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -124,7 +121,8 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     })
 }
 
-fn mapping<'a>(node: &'a Node, path: &str, faults: &mut Faults) -> Option<&'a [Entry]> {
+/// The entries of a mapping; anything else is a fault.
+pub(super) fn mapping<'a>(node: &'a Node, path: &str, faults: &mut Faults) -> Option<&'a [Entry]> {
     let entries = node.entries();
     if entries.is_none() {
         faults.push(Fault::new(node.place(), path, "expected a mapping of keys to values"));
@@ -210,98 +208,6 @@ fn unknown_check(at: &Node, path: &str, word: &str) -> Fault {
     let known: Vec<&str> = known.collect();
     Fault::new(at.place(), path, "unknown type of check")
         .hint(format!("{near}accepted: {}", known.join(", ")))
-}
-
-/// The targets by name.
-struct Servers<'a> {
-    base: &'a Path,
-    /// `None`: it has faults of its own, so that its use is no further one.
-    known: BTreeMap<String, Option<Arc<Server>>>,
-}
-
-impl Servers<'_> {
-    fn read(&mut self, targets: &Node, faults: &mut Faults) {
-        if targets.is_nothing() {
-            return;
-        }
-        for entry in mapping(targets, "targets", faults).unwrap_or_default() {
-            let name = entry.key.text().unwrap_or_default().to_owned();
-            let path = format!("targets.{name}");
-            if self.known.contains_key(&name) {
-                faults.push(Fault::new(entry.key.place(), &path, "a target of this name was given before"));
-                continue;
-            }
-            let server = self.target(&entry.value, &path, Some(&name), faults);
-            self.known.insert(name, server);
-        }
-    }
-
-    fn target(
-        &self,
-        node: &Node,
-        path: &str,
-        name: Option<&str>,
-        faults: &mut Faults,
-    ) -> Option<Arc<Server>> {
-        let mut target: Target = read(node, path, faults)?;
-        check_labels(&target.labels, node.get("labels"), &format!("{path}.labels"), faults);
-        target.ca = target.ca.map(|ca| self.base.join(ca));
-        let name = name.map_or_else(|| inline_name(&target), str::to_owned);
-        Some(Arc::new(Server { name, target }))
-    }
-
-    fn named(&self, name: &str, at: &Node, path: &str, faults: &mut Faults) -> Option<Arc<Server>> {
-        if let Some(server) = self.known.get(name) {
-            return server.clone();
-        }
-        let known: Vec<&str> = self.known.keys().map(String::as_str).collect();
-        let near = suggest(name, known.iter().copied())
-            .map(|near| format!("did you mean \"{near}\"? "))
-            .unwrap_or_default();
-        let hint = match known.as_slice() {
-            [] => "there are no targets; add it under `targets:`".to_owned(),
-            known => format!("{near}known: {}", known.join(", ")),
-        };
-        faults.push(Fault::new(at.place(), path, format!("there is no target \"{name}\"")).hint(hint));
-        None
-    }
-
-    /// A server by its name, or written in place; with its name only in the first case.
-    fn server(&self, node: &Node, path: &str, faults: &mut Faults) -> Option<(Option<String>, Arc<Server>)> {
-        match node.text() {
-            Some(name) => Some((Some(name.to_owned()), self.named(name, node, path, faults)?)),
-            None => Some((None, self.target(node, path, None, faults)?)),
-        }
-    }
-}
-
-fn inline_name(target: &Target) -> String {
-    let host = match &target.host {
-        Text::Plain(host) => host.clone(),
-        Text::Kept(reference) => reference.to_string(),
-    };
-    target.port.map_or(host.clone(), |port| format!("{host}:{port}"))
-}
-
-fn check_labels(labels: &BTreeMap<String, String>, at: Option<&Node>, path: &str, faults: &mut Faults) {
-    let own: BTreeSet<String> = board::families()
-        .iter()
-        .flat_map(|family| family.labels.iter().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    for name in labels.keys() {
-        let first = name.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
-        let rest = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
-        let message = if !first || !rest || name.starts_with("__") {
-            "not a label name; letters, digits and underscores, not beginning with a digit or two underscores"
-        } else if RESERVED_LABELS.contains(&name.as_str()) || own.contains(name) {
-            "samples have this label already; take another name"
-        } else {
-            continue;
-        };
-        if let Some(at) = at {
-            faults.push(Fault::new(at.place(), format!("{path}.{name}"), message));
-        }
-    }
 }
 
 /// Reads checks one by one.
@@ -500,6 +406,7 @@ fn assignment(
 mod tests {
     use super::*;
     use crate::config;
+    use crate::config::secret::Text;
 
     /// Loads a configuration, with further files beside it.
     fn load(name: &str, text: &str, beside: &[(&str, &str)]) -> Result<Plan, String> {

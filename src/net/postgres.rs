@@ -2,6 +2,7 @@
 
 mod failure;
 mod login;
+mod refusals;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -9,12 +10,13 @@ mod tests;
 pub use table::{Row, Table};
 
 use crate::check::{Problem, Reason};
-use crate::config::secret::{Text, Vault};
+use crate::config::secret::{Reference, Text, Vault};
 use crate::config::target::Server;
 use crate::net::stream;
 use failure::Failure;
 use futures_util::TryStreamExt;
 use login::Open;
+use refusals::Refusals;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
@@ -40,6 +42,7 @@ pub struct Link {
     /// Has a question that was not answered to the end. Never asked again: only cancelled and closed.
     asked: Option<Open>,
     logins: u64,
+    refusals: Refusals,
 }
 
 /// What is known of the server and the login.
@@ -73,8 +76,9 @@ impl fmt::Display for Session {
 
 impl Link {
     /// A link without connection. `timeout` is the check's: the server is told to give up a little earlier by itself.
-    pub fn new(server: Arc<Server>, vault: Arc<Vault>, timeout: Duration) -> Self {
-        Self { server, vault, timeout, ready: None, asked: None, logins: 0 }
+    /// `every` is the check's too: a refused login is tried again after 1, 2, 4 and then every 8 of it.
+    pub fn new(server: Arc<Server>, vault: Arc<Vault>, timeout: Duration, every: Duration) -> Self {
+        Self { server, vault, timeout, ready: None, asked: None, logins: 0, refusals: Refusals::new(every) }
     }
 
     /// The name of the server, for messages.
@@ -163,12 +167,40 @@ impl Link {
             }
             open.close().await;
         }
-        match self.login(deadline).await {
+        let secrets = self.secrets();
+        if self.refusals.resting(&secrets, Instant::now()) {
+            let what = format!("the login to {} was refused, and is not tried again yet", self.server.name);
+            return Err(Problem::new(Reason::Auth, what).hint(
+                "repeated refusals lock accounts; it is tried at once when the secret changes, or after a reload that changes the check",
+            ));
+        }
+        let result = match self.login(deadline).await {
             Err(problem) if problem.reason == Reason::Auth && self.has_new_secret().await => {
                 self.login(deadline).await
             }
             result => result,
+        };
+        match &result {
+            Err(problem) if problem.reason == Reason::Auth => {
+                self.refusals.add(self.secrets(), Instant::now());
+            }
+            Err(_) => {}
+            Ok(_) => self.refusals.forget(),
         }
+        result
+    }
+
+    /// The versions of what the login is made of.
+    fn secrets(&self) -> Vec<u64> {
+        self.references().map(|reference| self.vault.version(reference)).collect()
+    }
+
+    fn references(&self) -> impl Iterator<Item = &Reference> {
+        let user = match &self.server.target.user {
+            Text::Plain(_) => None,
+            Text::Kept(reference) => Some(reference),
+        };
+        user.into_iter().chain(&self.server.target.password)
     }
 
     async fn login(&mut self, deadline: Instant) -> Result<Open, Problem> {
@@ -188,13 +220,8 @@ impl Link {
 
     /// The login was refused: a secret may have been rotated since it was read.
     async fn has_new_secret(&self) -> bool {
-        let target = &self.server.target;
-        let user = match &target.user {
-            Text::Plain(_) => None,
-            Text::Kept(reference) => Some(reference),
-        };
         let mut changed = false;
-        for reference in user.into_iter().chain(&target.password) {
+        for reference in self.references() {
             changed |= self.vault.distrust(reference).await;
         }
         changed

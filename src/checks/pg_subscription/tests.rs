@@ -113,7 +113,13 @@ fn check(config: &Config) -> PgSubscription {
     let server = Target { name: "orders".to_owned(), target: serde_json::from_value(target).unwrap() };
     let vault = Vault::new(Arc::new(|_| None), std::path::Path::new("/"));
     let timeout = Duration::from_secs(1);
-    let clients = Clients { vault: Arc::new(vault), target: Arc::new(server), publisher: None, timeout };
+    let clients = Clients {
+        vault: Arc::new(vault),
+        target: Arc::new(server),
+        publisher: None,
+        timeout,
+        every: timeout,
+    };
     PgSubscription::new(config, &clients)
 }
 
@@ -253,6 +259,17 @@ pg_subscription_wal_receiver_timeout_seconds two,orders 60
 pg_subscription_worker_restarts_total two,orders 0
 pg_subscription_worker_up two,orders 0";
     assert_eq!(lines.join("\n"), expected);
+}
+
+#[test]
+fn a_worker_that_hangs_in_its_connect_has_no_ages_but_its_counters() {
+    // Measured on 15: a process, no received_lsn, and all three times are the start of the worker.
+    let mut row = healthy("one", "orders", "77");
+    row[11] = None;
+    let lines = told(&mut check(&Config::default()), &answered("f", &[&row], &[], &[]), false);
+    assert!(!lines.iter().any(|line| line.contains("_age_") || line.contains("transit")), "{lines:?}");
+    assert_eq!(of(&lines, "pg_subscription_worker_up "), ["one,orders 1"]);
+    assert_eq!(of(&lines, "pg_stat_subscription_apply_errors_total "), ["one,orders 4"]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ async fn stage(mode: Mode, extra: &[(&str, &str)]) -> Stage {
             }));
         }
     });
-    let link = Link::new(Arc::new(server), Arc::new(vault), Duration::from_secs(10));
+    let link = Link::new(Arc::new(server), Arc::new(vault), Duration::from_secs(10), Duration::ZERO);
     Stage { link, count, _server: server_task }
 }
 

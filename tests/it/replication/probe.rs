@@ -42,7 +42,7 @@ impl<C: Check> Probe<C> {
         // As in the program: connections go on between runs.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let clients = Clients { vault: stage::vault(), target, publisher, timeout: TIMEOUT };
+        let clients = Clients { vault: stage::vault(), target, publisher, timeout: TIMEOUT, every: TIMEOUT };
         Self { check: C::new(&config, &clients), config, runtime }
     }
 
