@@ -14,7 +14,7 @@ build: ## Build target/debug/datapulse
 	@scripts/setup.sh build
 	cargo build --locked
 
-demo: ## Start PostgreSQL pairs, Prometheus, Alertmanager, load and datapulse; Ctrl-C stops it all
+demo: ## Start a PostgreSQL pair under load, Prometheus and datapulse, and a page to break it; Ctrl-C stops it all
 	@scripts/setup.sh demo
 	cargo build --locked
 	@exec $(TARGET)/debug/datapulse demo
@@ -22,9 +22,9 @@ demo: ## Start PostgreSQL pairs, Prometheus, Alertmanager, load and datapulse; C
 test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
 	@scripts/test.sh
 
-bench: ## Measure; takes an optimised build
+bench: ## Measure the encoders against the prometheus crate; fails above a quarter of its time
 	@scripts/setup.sh bench
-	cargo bench --locked --workspace
+	cargo bench --locked -p metrics
 
 fmt: ## Format the code
 	cargo fmt --all
