@@ -1,6 +1,7 @@
 //! The configuration: from YAML to a [`Plan`], which can only be made without faults.
 
 pub mod fault;
+mod include;
 pub mod node;
 mod plain;
 pub mod read;

@@ -1,6 +1,7 @@
 //! The sections of the configuration: files, targets and checks, with all that has to fit together.
 
 use super::fault::{Fault, Faults, suggest};
+use super::include::included;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
 use super::scalar::Interval;
@@ -18,10 +19,9 @@ use std::time::Duration;
 
 /// Keys of a configuration file.
 const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs"];
-/// Keys of an included file.
-const INCLUDED_KEYS: [&str; 2] = ["targets", "checks"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The keys that every check has beside its own.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -130,7 +130,7 @@ pub(super) fn mapping<'a>(node: &'a Node, path: &str, faults: &mut Faults) -> Op
     entries
 }
 
-fn unknown_keys(node: &Node, known: &[&str], faults: &mut Faults) {
+pub(super) fn unknown_keys(node: &Node, known: &[&str], faults: &mut Faults) {
     for entry in node.entries().unwrap_or_default() {
         let key = entry.key.text().unwrap_or_default();
         if !known.contains(&key) {
@@ -141,54 +141,6 @@ fn unknown_keys(node: &Node, known: &[&str], faults: &mut Faults) {
             faults.push(Fault::new(entry.key.place(), key, "unknown key").hint(hint));
         }
     }
-}
-
-/// Reads the files of `include:`, in the order of the list, those of a pattern in the order of their names.
-fn included(root: &mut Node, base: &Path, faults: &mut Faults) -> Vec<Node> {
-    let Some(entry) = root.take("include") else { return Vec::new() };
-    let patterns: Vec<String> = read(&entry.value, "include", faults).unwrap_or_default();
-    let mut nodes = Vec::new();
-    for pattern in patterns {
-        let paths = match matching_files(base, &pattern) {
-            Ok(paths) => paths,
-            Err(error) => {
-                let message = format!("could not list {pattern}: {error}");
-                faults.push(Fault::new(entry.value.place(), "include", message));
-                continue;
-            }
-        };
-        for path in paths {
-            let Some(text) = read_file(&path, faults) else { continue };
-            let Some(node) = parse(&path.display().to_string(), &text, faults) else { continue };
-            if mapping(&node, "", faults).is_some() {
-                unknown_keys(&node, &INCLUDED_KEYS, faults);
-                nodes.push(node);
-            }
-        }
-    }
-    nodes
-}
-
-/// A path, or a pattern with `*` in its last part. A pattern may match nothing, a path has to exist.
-fn matching_files(base: &Path, pattern: &str) -> std::io::Result<Vec<PathBuf>> {
-    let full = base.join(pattern);
-    let name = full.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let Some((head, tail)) = name.split_once('*') else { return Ok(vec![full]) };
-    let folder = full.parent().unwrap_or(base);
-    let mut found = Vec::new();
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-        entries => entries?,
-    };
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let fits = name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail);
-        if fits && !name.starts_with('.') {
-            found.push(folder.join(name));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn check_defaults(defaults: &Node, faults: &mut Faults) {
