@@ -56,6 +56,7 @@ for_test() {
     for_demo
     want 'the tests check the rules' promtool prometheus
     want 'the tests check the routes' amtool prometheus-alertmanager
+    want 'the tests ask the exporter over TLS' curl curl ca-certificates
     if [ -n "$(missing_python_packages)" ]; then
         python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser lives in a venv' python3-venv ca-certificates
     fi
