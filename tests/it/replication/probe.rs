@@ -6,7 +6,7 @@ use datapulse::check::{Check, Endpoint, Reason};
 use datapulse::config::target::Server;
 use datapulse::net::Clients;
 use metrics::{Answer, Values};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +29,8 @@ pub(crate) struct Probe<C: Check> {
 #[derive(Clone, Default)]
 pub(crate) struct Seen {
     samples: BTreeMap<(String, Vec<String>), f64>,
+    /// The ends that answered.
+    pub(crate) answered: BTreeSet<Endpoint>,
     /// The ends that failed.
     pub(crate) failed: BTreeMap<Endpoint, (Reason, String)>,
     /// Rows that could not be read.
@@ -56,6 +58,7 @@ impl<C: Check> Probe<C> {
                 Ok(mut answer) => {
                     assert_eq!(answer.seal(), 0, "a label set came twice: {answer:?}");
                     self.take(&mut seen, &answer);
+                    seen.answered.insert(end.endpoint);
                 }
                 Err(problem) => drop(seen.failed.insert(end.endpoint, (problem.reason, problem.to_string()))),
             }

@@ -41,8 +41,11 @@ pub(crate) fn note(situation: (usize, &'static str), major: u32, seen: &Seen, of
     let slots = seen.rows("pg_subscription_slot_exists");
     let slot =
         slots.iter().find(|(labels, _)| labels[..2] == of).map_or("–".to_owned(), |slot| short(slot.1));
-    let up =
-        |endpoint| seen.reason(endpoint).map_or("1".to_owned(), |reason| format!("0 {}", reason.as_str()));
+    let up = |endpoint| match seen.reason(endpoint) {
+        Some(reason) => format!("0 {}", reason.as_str()),
+        None if seen.answered.contains(&endpoint) => "1".to_owned(),
+        None => "–".to_owned(),
+    };
     let (subscriber, publisher) = (up(Endpoint::Subscriber), up(Endpoint::Publisher));
     write!(line, " {slot} | {subscriber} | {publisher} |").unwrap();
     LINES.lock().unwrap_or_else(PoisonError::into_inner).insert((situation.0, situation.1, major), line);

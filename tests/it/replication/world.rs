@@ -16,6 +16,8 @@ pub(crate) const OF: [&str; 2] = ["one", "orders_sub"];
 pub(crate) const BARE: &str = "bare";
 /// Such a role for a second check at the same time.
 pub(crate) const BARE_TOO: &str = "bare_too";
+/// A superuser.
+pub(crate) const BOSS: &str = "boss";
 /// A role with `pg_monitor`.
 pub(crate) const MONITOR: &str = "monitor";
 /// Fails, and is then seen in the feed's log, when a role has more than one session of datapulse.
@@ -168,6 +170,7 @@ pub(crate) fn prepare(pair: &Pair) {
         let roles = format!(
             "create role {BARE} login password '{PASSWORD}'; create role {BARE_TOO} login password '{PASSWORD}';
              create role {MONITOR} login password '{PASSWORD}'; grant pg_monitor to {MONITOR};
+             create role {BOSS} superuser login password '{PASSWORD}';
              create role feeder login replication password '{PASSWORD}';
              create database one; create database two;"
         );
