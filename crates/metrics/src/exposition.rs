@@ -10,6 +10,10 @@ use crate::number;
 use crate::snapshot::{Part, Snapshot};
 use std::time::Instant;
 
+/// A guess at the bytes of a family's comment lines and of a sample's line: growing a body copies it again and again.
+const HEAD_ROOM: usize = 160;
+const LINE_ROOM: usize = 80;
+
 /// Room for a sample's value and the punctuation around it; a wrong guess only costs one more growth of the buffer.
 const VALUE_ROOM: usize = 16;
 
@@ -39,7 +43,9 @@ pub fn encode(snapshot: &Snapshot, now: Instant, dialect: Dialect, checks: &[Str
     };
     let view = View::new(snapshot, now, wanted);
     let shared: Vec<Vec<u8>> = view.parts.iter().map(|part| pairs(labels_of(part))).collect();
-    let mut out = Vec::new();
+    let rows: usize =
+        view.groups.iter().flat_map(|group| &group.members).map(|member| member.column.len()).sum();
+    let mut out = Vec::with_capacity(view.groups.len() * HEAD_ROOM + rows * LINE_ROOM);
     for group in &view.groups {
         let sample = write_head(&mut out, group, dialect);
         for member in &group.members {

@@ -114,6 +114,9 @@ impl<'a> Group<'a> {
 
     /// Of equal samples from parts with equal labels the first wins: Prometheus refuses a scrape with duplicates.
     fn hide_doubles(&mut self, twins: &HashMap<usize, usize>) {
+        if self.members.len() < 2 {
+            return;
+        }
         let mut shown: HashSet<(usize, Vec<&'a str>)> = HashSet::new();
         let mut owners: HashMap<usize, usize> = HashMap::new();
         for member in &self.members {
