@@ -224,6 +224,9 @@ mod tests {
         ] {
             let path = text.map_or_else(|| missing.clone(), |text| kept(name, text));
             let problem = client(Tls::VerifyFull, Some(&path)).unwrap_err();
+            if text.is_some() {
+                std::fs::remove_file(&path).unwrap();
+            }
             assert_eq!(problem.reason, Reason::Tls);
             let words = problem.to_string();
             assert!(words.contains(&path.display().to_string()), "{words}");
