@@ -40,9 +40,17 @@ fn with_log<F: Future<Output = ExitCode>>(run: impl FnOnce() -> F) -> ExitCode {
     block_on(run())
 }
 
+/// A name look-up that hangs holds a thread, one for each name: a hundred dead names must leave room for what else blocks. Threads
+/// are made when they are needed and end when they have nothing to do.
+const MOST_BLOCKING: usize = 512;
+
 /// One thread for everything that waits; what computes or blocks has threads of its own.
 fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
-    match tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(8).build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MOST_BLOCKING)
+        .build()
+    {
         Ok(runtime) => {
             let code = runtime.block_on(future);
             // A name look-up or a file read that hangs must not hold up the end.

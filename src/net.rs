@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod gzip;
 pub mod https;
+pub mod names;
 pub mod postgres;
 pub mod stream;
 pub mod tls;

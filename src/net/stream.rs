@@ -1,5 +1,6 @@
 //! Connections that cannot hang and streams that cannot flood: one deadline around name, address and handshake, and a byte limit on what comes in.
 
+use super::names::look_up;
 use crate::check::{Problem, Reason};
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 /// Without probes a peer that lost its power looks idle for two hours; AWS load balancers forget a quiet connection after 350 s and say nothing.
@@ -28,8 +29,8 @@ const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// `dns` when the name gives no address, `connect` when every address refuses, `connect_timeout` when time is up.
 pub async fn connect(host: &str, port: u16, deadline: Instant) -> Result<TcpStream, Problem> {
     let unknown = || Problem::new(Reason::Dns, format!("could not find the host {host}"));
-    let addresses: Vec<SocketAddr> = match timeout_at(deadline, lookup_host((host, port))).await {
-        Ok(Ok(addresses)) => addresses.collect(),
+    let addresses: Vec<SocketAddr> = match timeout_at(deadline, look_up(host, port)).await {
+        Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => {
             return Err(unknown()
                 .because(error)

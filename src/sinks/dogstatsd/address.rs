@@ -1,6 +1,7 @@
 //! Where a Datadog agent listens.
 
 use crate::check::{Problem, Reason};
+use crate::net::names::look_up;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -11,7 +12,6 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
-use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 /// How long a name server may take.
@@ -50,8 +50,8 @@ impl Address {
             Self::Udp { host, port } => (host.as_str(), *port),
         };
         let problem = || Problem::new(Reason::Dns, format!("could not look up {host}"));
-        match timeout(RESOLVE, lookup_host((host, port))).await {
-            Ok(Ok(mut found)) => found.next().map(Destination::Udp).ok_or_else(problem),
+        match timeout(RESOLVE, look_up(host, port)).await {
+            Ok(Ok(found)) => found.first().copied().map(Destination::Udp).ok_or_else(problem),
             Ok(Err(error)) => Err(problem().because(error)),
             Err(elapsed) => Err(problem().because(elapsed)),
         }
