@@ -36,10 +36,9 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
         return ExitCode::from(USAGE);
     }
     let board = Board::new(now);
-    run_all(&plan, &flags.checks, environment, &board).await;
+    let moment = run_all(&plan, &flags.checks, environment, &board).await;
     let cards = board.view();
     let failed = cards.iter().any(|(_, card)| card.last().is_none_or(|last| !last.problems.is_empty()));
-    let moment = Instant::now();
     let text = match flags.output {
         OnceOutput::Table => table(&cards, moment),
         OnceOutput::Prometheus => {
@@ -55,8 +54,10 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
     if failed { ExitCode::from(FAILED) } else { printed }
 }
 
-/// Runs all named checks at the same time, and puts their reports on the board.
-async fn run_all(plan: &Plan, names: &[String], environment: Environment, board: &Board) {
+/// Runs all named checks at the same time, and puts their reports on the board. Gives the moment at which to look at it, the start:
+/// a fast check must not look overdue because a slow one was waited for.
+async fn run_all(plan: &Plan, names: &[String], environment: Environment, board: &Board) -> Instant {
+    let moment = Instant::now();
     let vault = Arc::new(Vault::new(environment, &plan.base));
     let wanted = plan.assignments.iter().filter(|one| names.is_empty() || names.contains(&one.key.check));
     let runs = wanted.map(|assignment| {
@@ -67,6 +68,7 @@ async fn run_all(plan: &Plan, names: &[String], environment: Environment, board:
     for (assignment, ran) in join_all(runs).await {
         board.publish(&assignment.key, ran.report);
     }
+    moment
 }
 
 /// A run with what it taught.
@@ -136,4 +138,39 @@ fn rows(part: &Part) -> Vec<(String, String)> {
         rows.push((format!("{}{labels}", sample.name), sample.value.to_string()));
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_fast_check_is_not_overdue_because_a_slow_one_was_waited_for() {
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let silent_port = silent.local_addr().unwrap().port();
+        let target = |port| format!("{{host: 127.0.0.1, port: {port}, user: u, database: d, tls: disable}}");
+        let text = format!(
+            "checks:\n  - pg_replication: {{name: fast, every: 1s, timeout: 100ms, target: {}}}\n\
+             \x20 - pg_replication: {{name: slow, every: 9s, timeout: 1500ms, target: {}}}\n",
+            target(closed),
+            target(silent_port)
+        );
+        let file = std::env::temp_dir().join(format!("datapulse-once-{}.yml", std::process::id()));
+        std::fs::write(&file, text).unwrap();
+        let plan = config::load(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let board = Board::new(SystemTime::UNIX_EPOCH);
+        let moment = run_all(&plan, &[], Arc::new(|_| None), &board).await;
+        assert!(moment.elapsed() > Duration::from_millis(1100), "longer than the fast report is fresh");
+        let states: Vec<_> = board
+            .view()
+            .iter()
+            .map(|(key, card)| as_json(key, card, moment)["state"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(states, ["down", "down"]);
+        assert_eq!(as_json(&board.view()[0].0, &board.view()[0].1, Instant::now())["state"], "stale");
+    }
 }
