@@ -154,7 +154,7 @@ impl Check for PgSubscription {
             notes = std::mem::take(&mut found.1);
             self.keep_to_config(&mut found.0);
             self.remember(&found.0);
-            tell_subscriber(&found.0, &self.memory, &self.config.expect)
+            tell_subscriber(&found.0, &self.memory)
         });
         ends.push(End { endpoint: Endpoint::Subscriber, result, notes });
         if let Some(result) = publisher {
@@ -182,6 +182,11 @@ impl Check for PgSubscription {
 
 impl PgSubscription {
     fn keep_to_config(&self, found: &mut Subscriber) {
+        // Looked for among all, also beside those that `subscriptions` names. A row that could not be read may be the one.
+        if !found.unread {
+            let known = |name: &String| found.subscriptions.keys().any(|(_, subname)| subname == name);
+            found.missing = self.config.expect.iter().filter(|name| !known(name)).cloned().collect();
+        }
         let wanted: BTreeSet<&str> = self.config.subscriptions.iter().map(String::as_str).collect();
         if !wanted.is_empty() {
             found.subscriptions.retain(|(_, subname), _| wanted.contains(subname.as_str()));
@@ -192,7 +197,7 @@ impl PgSubscription {
 
     /// Takes over which slots there are, and counts new worker processes.
     fn remember(&mut self, found: &Subscriber) {
-        self.memory.retain(|id, _| found.subscriptions.contains_key(id));
+        self.memory.retain(|id, _| found.unread || found.subscriptions.contains_key(id));
         for (id, subscription) in &found.subscriptions {
             let known = self.memory.entry(id.clone()).or_default();
             known.slot.clone_from(&subscription.slot);
@@ -274,7 +279,7 @@ async fn ask_publisher(
 
 // tell
 
-fn tell_subscriber(found: &Subscriber, memory: &BTreeMap<Id, Remembered>, expect: &[String]) -> Answer {
+fn tell_subscriber(found: &Subscriber, memory: &BTreeMap<Id, Remembered>) -> Answer {
     let mut answer = Answer::new();
     tell_server(&mut answer, Endpoint::Subscriber, &found.server);
     for (id, subscription) in &found.subscriptions {
@@ -299,10 +304,8 @@ fn tell_subscriber(found: &Subscriber, memory: &BTreeMap<Id, Remembered>, expect
         }
     }
     tell_tables(&mut answer, found);
-    for subname in expect {
-        if !found.subscriptions.keys().any(|(_, known)| known == subname) {
-            answer.set(&EXISTS, [&found.database, subname], 0.0);
-        }
+    for subname in &found.missing {
+        answer.set(&EXISTS, [&found.database, subname], 0.0);
     }
     answer
 }

@@ -38,6 +38,10 @@ pub(super) struct Subscriber {
     pub(super) receiver_timeout: Option<f64>,
     pub(super) parallel: bool,
     pub(super) subscriptions: BTreeMap<Id, Subscription>,
+    /// There are more than these: a row could not be read.
+    pub(super) unread: bool,
+    /// Expected, and not there.
+    pub(super) missing: Vec<String>,
     pub(super) workers: BTreeMap<(Id, &'static str), u32>,
     pub(super) tables: BTreeMap<(String, String), f64>,
 }
@@ -66,7 +70,10 @@ pub(super) fn read_subscriber(
     for row in subscriptions.rows() {
         match read_subscription(&row, &conflicts) {
             Ok((id, subscription)) => drop(found.subscriptions.insert(id, subscription)),
-            Err(problem) => notes.push(problem),
+            Err(problem) => {
+                found.unread = true;
+                notes.push(problem);
+            }
         }
     }
     for row in workers.rows() {

@@ -49,7 +49,9 @@ pub fn read_server<'a>(facts: &'a Table, ours: f64, name: &str) -> Result<(Serve
         .rows()
         .next()
         .ok_or_else(|| Problem::new(Reason::Empty, format!("{name} said nothing of itself")))?;
-    let replica = row.flag("in_recovery")?.unwrap_or_default();
+    let replica = row
+        .flag("in_recovery")?
+        .ok_or_else(|| Problem::new(Reason::Decode, format!("{name} did not say whether it is a replica")))?;
     let clock_offset = row.number("clock")?.map(|theirs| theirs - ours);
     Ok((Server { replica, clock_offset }, row))
 }

@@ -129,7 +129,7 @@ fn told(check: &mut PgSubscription, tables: &[Table], parallel: bool) -> Vec<Str
     assert!(notes.is_empty(), "{notes:?}");
     check.keep_to_config(&mut found);
     check.remember(&found);
-    lines(&tell_subscriber(&found, &check.memory, &check.config.expect))
+    lines(&tell_subscriber(&found, &check.memory))
 }
 
 /// A line for each sample: name, label values, value.
@@ -321,6 +321,32 @@ fn an_expected_subscription_that_is_nowhere_is_told_with_zero() {
 }
 
 #[test]
+fn an_expected_subscription_that_was_not_named_or_not_readable_is_not_told_with_zero() {
+    let config = Config { expect: vec!["a".into()], subscriptions: vec!["b".into()], ..Config::default() };
+    let (a, b) = (healthy("one", "a", "1"), healthy("one", "b", "2"));
+    let all = told(&mut check(&config), &answered("f", &[&a, &b], &[], &[]), false);
+    assert_eq!(of(&all, "pg_subscription_exists "), ["one,b 1"], "a is there, only not looked at");
+
+    let mut check = check(&Config { expect: vec!["a".into()], ..Config::default() });
+    told(&mut check, &answered("f", &[&a], &[], &[]), false);
+    let mut broken = a;
+    broken[2] = Some("neither");
+    let (mut found, notes) = read(&answered("f", &[&broken], &[], &[]), false);
+    assert_eq!(notes.len(), 1);
+    check.keep_to_config(&mut found);
+    check.remember(&found);
+    let lines = lines(&tell_subscriber(&found, &check.memory));
+    assert!(of(&lines, "pg_subscription_exists ").is_empty(), "{lines:?}");
+    assert!(check.memory.contains_key(&("one".to_owned(), "a".to_owned())), "its slot is still looked for");
+}
+
+#[test]
+fn a_server_that_does_not_say_its_role_is_not_taken_for_a_writer() {
+    let facts = Table::of(&["in_recovery", "clock"], &[&[None, Some("999")]]);
+    assert_eq!(server::read_server(&facts, 1.0, "orders").unwrap_err().reason, Reason::Decode);
+}
+
+#[test]
 fn only_the_subscriptions_that_were_named_are_told() {
     let mut check = check(&Config { subscriptions: vec!["b".into()], ..Config::default() });
     let rows = [healthy("one", "a", "1"), healthy("one", "b", "2")];
@@ -430,7 +456,7 @@ fn every_family_that_is_told_is_in_the_list() {
     let tables = answered("f", &[&healthy("one", "orders", "77")], &[["one", "orders", "apply"]], &[]);
     let (found, _) = read(&tables, true);
     let known = PgSubscription::families(&Config::default());
-    for column in tell_subscriber(&found, &BTreeMap::new(), &[]).columns() {
+    for column in tell_subscriber(&found, &BTreeMap::new()).columns() {
         assert!(known.iter().any(|family| family.is(column.family())), "{}", column.family().name);
     }
 }
