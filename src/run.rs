@@ -81,6 +81,8 @@ impl Running {
     /// Reads the configuration again. With any fault the old one stays as it is.
     pub async fn reload(&mut self) -> Result<(), String> {
         let result = self.try_reload().await;
+        // Also after a fault: what the refused file named was asked for, and would be shown as a broken secret from now on.
+        self.vault.keep(&self.plan.references());
         self.reloads.note(result.is_ok(), Timestamp::now());
         match &result {
             Ok(()) => tracing::info!(checks = self.actors.len(), "configuration reloaded"),

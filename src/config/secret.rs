@@ -187,6 +187,11 @@ impl Vault {
         self.entries().get(reference).map_or(0, |entry| entry.version)
     }
 
+    /// Forgets all that the configuration does not name any more.
+    pub fn keep(&self, wanted: &[&Reference]) {
+        self.entries().retain(|reference, _| wanted.contains(&reference));
+    }
+
     /// Reads everything again that was asked for so far.
     pub async fn refresh(&self) {
         let known: Vec<Reference> = self.entries().keys().cloned().collect();
@@ -319,5 +324,7 @@ mod tests {
             "a failed read keeps the value"
         );
         assert_eq!(vault.states(), [(reference.to_string(), false)], "and shows");
+        vault.keep(&[]);
+        assert_eq!(vault.states(), [], "nothing stays of a secret that nobody wants any more");
     }
 }
