@@ -36,8 +36,8 @@ impl Catalog {
                 }
             }
         }
-        // The session can have been replaced in between only if it was lost; then `ask` made a new one.
-        let session = link.session(deadline).await.map_or(session, |session| session.number);
+        // The session that gave the answer: it is another one when the first was lost in between.
+        let session = link.known().map_or(session, |session| session.number);
         Ok(Self { session, columns })
     }
 
