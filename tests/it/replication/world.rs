@@ -71,11 +71,18 @@ impl World {
 
     /// Runs the check until `orders_sub` is at work and has caught up.
     pub(crate) fn well(&mut self) -> Seen {
-        self.probe.until("orders_sub is at work", |seen| {
-            seen.failed.is_empty()
+        let Self { probe, pair, .. } = self;
+        probe.until("orders_sub is at work", |seen| {
+            let spoken = of(seen, "pg_stat_subscription_last_msg_receipt_age_seconds").is_some();
+            if !spoken && seen.failed.is_empty() {
+                // A publisher that writes nothing may have nothing to say to a new worker until the first keepalive, 30 s later.
+                let nudge = "select pg_logical_emit_message(false, 'nudge', '')";
+                pair.publisher.sql("one", nudge).unwrap();
+            }
+            spoken
+                && seen.failed.is_empty()
                 && of(seen, "pg_subscription_worker_up") == Some(1.0)
                 && of(seen, "pg_subscription_lag_bytes").is_some_and(|lag| lag < 10_000.0)
-                && of(seen, "pg_stat_subscription_last_msg_receipt_age_seconds").is_some()
                 && seen.value("pg_subscription_rel_tables", &["one", "orders_sub", "r"]) == Some(2.0)
         })
     }
