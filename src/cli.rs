@@ -68,13 +68,13 @@ pub struct Serve {
     #[command(flatten)]
     pub config: ConfigFile,
     /// Address to listen on; repeatable
-    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893")]
+    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893", value_parser = address)]
     pub listen: Vec<String>,
     /// TLS and basic auth, in the format of the Prometheus exporter toolkit; read again when it changes
     #[arg(long = "web.config.file", value_name = "FILE")]
     pub web_config_file: Option<PathBuf>,
     /// Path of the metrics
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics")]
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = path)]
     pub telemetry_path: String,
     /// Allow POST /-/reload
     #[arg(long = "web.enable-lifecycle")]
@@ -160,7 +160,7 @@ pub struct Demo {
     #[command(subcommand)]
     pub action: Option<DemoAction>,
     /// Address of the exporter's page
-    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893")]
+    #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893", value_parser = address)]
     pub listen: String,
 }
 
@@ -174,6 +174,22 @@ pub enum DemoAction {
     },
     /// Repair everything
     Heal,
+}
+
+/// `host:port`, or `:port` for all addresses of the machine.
+fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':').map(|(_, port)| port.parse::<u16>()) {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        _ => Err("expected host:port or :port, with a port up to 65535".to_owned()),
+    }
+}
+
+/// A path that a request can have.
+fn path(text: &str) -> Result<String, String> {
+    match text.strip_prefix('/') {
+        Some(rest) if !rest.contains(['?', '#', ' ']) => Ok(text.to_owned()),
+        _ => Err("expected a path that begins with /; at any other there would be no metrics".to_owned()),
+    }
 }
 
 /// Prints the completion script.
@@ -202,4 +218,28 @@ pub(crate) fn complain(text: impl std::fmt::Display) {
     use std::io::Write;
     // Nobody is left to tell when standard error itself is gone.
     drop(writeln!(std::io::stderr().lock(), "datapulse: {text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_or_a_path_that_cannot_work_is_bad_usage() {
+        for (flag, value, good) in [
+            ("--web.listen-address", ":9893", true),
+            ("--web.listen-address", "[::1]:9893", true),
+            ("--web.listen-address", "localhost:0", true),
+            ("--web.listen-address", "9893", false),
+            ("--web.listen-address", "127.0.0.1:99999", false),
+            ("--web.telemetry-path", "/", true),
+            ("--web.telemetry-path", "/a/b", true),
+            ("--web.telemetry-path", "metrics", false),
+            ("--web.telemetry-path", "", false),
+            ("--web.telemetry-path", "/a?b", false),
+        ] {
+            let result = Arguments::try_parse_from(["datapulse", flag, value]);
+            assert_eq!(result.is_ok(), good, "{flag} {value}: {result:?}");
+        }
+    }
 }
