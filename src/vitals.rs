@@ -71,6 +71,24 @@ static HTTP_REJECTED: Metric<0> = Metric::counter(
     &[],
     "HTTP connections closed at once because too many were open",
 );
+static HTTP_ACCEPT_FAILURES: Metric<0> = Metric::counter(
+    "datapulse.http.accept_failures",
+    Unit::None,
+    &[],
+    "HTTP connections that could not be accepted, as for want of file descriptors",
+);
+static HTTP_HANDSHAKE_FAILURES: Metric<0> = Metric::counter(
+    "datapulse.http.handshake_failures",
+    Unit::None,
+    &[],
+    "TLS handshakes of HTTP connections that failed or took too long",
+);
+static HTTP_UNAUTHORIZED: Metric<0> = Metric::counter(
+    "datapulse.http.unauthorized_requests",
+    Unit::None,
+    &[],
+    "HTTP requests refused for want of the right user and password",
+);
 
 /// What a reload leaves behind for the instruments.
 #[derive(Debug)]
@@ -78,7 +96,7 @@ pub struct Reloads {
     successful: AtomicBool,
     /// Unix seconds.
     last_success: AtomicU64,
-    /// Whoever reloads looks at the result at once, and not ten seconds later.
+    /// Whoever reloads looks at the result at once, and not at the next [`EVERY`].
     noted: Notify,
 }
 
@@ -187,6 +205,9 @@ impl Vitals {
         answer.set(&HTTP_REQUESTS, [], count(&self.http.requests));
         answer.set(&HTTP_CONNECTIONS, [], count(&self.http.connections));
         answer.set(&HTTP_REJECTED, [], count(&self.http.rejected));
+        answer.set(&HTTP_ACCEPT_FAILURES, [], count(&self.http.accept_failures));
+        answer.set(&HTTP_HANDSHAKE_FAILURES, [], count(&self.http.handshake_failures));
+        answer.set(&HTTP_UNAUTHORIZED, [], count(&self.http.unauthorized));
         self.process.read(&mut answer);
         answer
     }
@@ -214,6 +235,9 @@ pub fn families() -> Vec<Handle> {
         HTTP_REQUESTS.handle(),
         HTTP_CONNECTIONS.handle(),
         HTTP_REJECTED.handle(),
+        HTTP_ACCEPT_FAILURES.handle(),
+        HTTP_HANDSHAKE_FAILURES.handle(),
+        HTTP_UNAUTHORIZED.handle(),
     ];
     families.extend(process.families.into_values().map(Handle::Configured));
     families
@@ -283,6 +307,30 @@ mod tests {
         ] {
             assert_eq!(family(name, "", counter).prometheus(), name);
         }
+    }
+
+    #[test]
+    fn every_family_of_the_list_is_told_and_no_other() {
+        let http = Arc::new(HttpCounters::default());
+        http.unauthorized.store(3, Ordering::Relaxed);
+        let vault = Vault::new(Arc::new(|_| None), std::path::Path::new("/"));
+        let reloads = Arc::new(Reloads::new(jiff::Timestamp::UNIX_EPOCH));
+        let push = Push::new("otlp");
+        push.start();
+        let answer = Vitals::new(reloads, Arc::new(vault), http, vec![Arc::new(push)]).read();
+        let told: Vec<String> = answer.columns().iter().map(|column| column.family().prometheus()).collect();
+        // Absent until there is a secret, and until a push has worked.
+        let absent = [SECRET_UP.handle(), PUSH_LAST_SUCCESS.handle()].map(|family| family.prometheus());
+        let listed = families().into_iter().map(|family| family.prometheus());
+        let mut listed: Vec<String> = listed.filter(|name| !absent.contains(name)).collect();
+        let mut told_sorted = told.clone();
+        told_sorted.sort();
+        listed.sort();
+        assert_eq!(told_sorted, listed);
+        let at = told.iter().position(|name| name == "datapulse_http_unauthorized_requests_total").unwrap();
+        assert!(
+            matches!(answer.columns()[at].values(), metrics::Values::Numbers(numbers) if numbers == &[3.0])
+        );
     }
 
     #[test]
