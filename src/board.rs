@@ -14,6 +14,7 @@ use metrics::{Answer, Handle, Metric, Part, Snapshot, Unit};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// `datapulse_check_up`
@@ -143,6 +144,7 @@ pub struct Board {
     vitals: Mutex<Option<Arc<Part>>>,
     snapshot: ArcSwap<Snapshot>,
     started: SystemTime,
+    reported: Notify,
 }
 
 impl Board {
@@ -153,6 +155,7 @@ impl Board {
             vitals: Mutex::default(),
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             started: now,
+            reported: Notify::new(),
         }
     }
 
