@@ -195,6 +195,12 @@ impl Board {
         let Some(card) = cards.get_mut(key) else { return };
         card.take(report, self.started);
         self.show(&cards);
+        self.reported.notify_one();
+    }
+
+    /// Waits for the next report. For one waiter.
+    pub async fn reported(&self) {
+        self.reported.notified().await;
     }
 
     /// Counts a failure that came after the report, such as a cancel request that did not get through.
