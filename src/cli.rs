@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod demo;
 pub mod doctor;
+pub mod log;
 pub mod once;
 pub mod serve;
 pub mod validate;

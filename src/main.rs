@@ -30,14 +30,27 @@ fn main() -> ExitCode {
 }
 
 fn serve(flags: cli::Serve) -> ExitCode {
-    cli::serve::start_log(flags.log_level, flags.log_format);
-    block_on(cli::serve::run(flags, environment(), now()))
+    let (level, format) = (flags.log_level, flags.log_format);
+    logged(level, format, || cli::serve::run(flags, environment(), now()))
 }
 
 /// Runs a command whose output is on standard output; only what goes wrong is logged.
 fn with_log<F: Future<Output = ExitCode>>(run: impl FnOnce() -> F) -> ExitCode {
-    cli::serve::start_log(LogLevel::Warn, LogFormat::Text);
-    block_on(run())
+    logged(LogLevel::Warn, LogFormat::Text, run)
+}
+
+fn logged<F: Future<Output = ExitCode>>(
+    level: LogLevel,
+    format: LogFormat,
+    run: impl FnOnce() -> F,
+) -> ExitCode {
+    let log = match cli::log::start(level, format) {
+        Ok(log) => log,
+        Err(error) => return could_not_start(&error),
+    };
+    let code = block_on(run());
+    log.finish();
+    code
 }
 
 /// A name look-up that hangs holds a thread, one for each name: a hundred dead names must leave room for what else blocks. Threads
@@ -57,14 +70,16 @@ fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
             runtime.shutdown_background();
             code
         }
-        Err(error) => {
-            drop(std::io::Write::write_fmt(
-                &mut std::io::stderr(),
-                format_args!("datapulse: could not start: {error}\n"),
-            ));
-            ExitCode::from(FAILED)
-        }
+        Err(error) => could_not_start(&error),
     }
+}
+
+fn could_not_start(error: &std::io::Error) -> ExitCode {
+    drop(std::io::Write::write_fmt(
+        &mut std::io::stderr(),
+        format_args!("datapulse: could not start: {error}\n"),
+    ));
+    ExitCode::from(FAILED)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]

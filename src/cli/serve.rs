@@ -1,6 +1,6 @@
 //! `datapulse serve`: runs the exporter until it is told to stop.
 
-use super::{FAILED, LogFormat, LogLevel, Serve, USAGE, complain};
+use super::{FAILED, Serve, USAGE, complain};
 use crate::board::Board;
 use crate::config::secret::{Environment, Vault};
 use crate::config::{self, Plan};
@@ -16,7 +16,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::filter::LevelFilter;
 
 /// Whoever asks for a reload while this many wait is told to try again.
 const RELOADS_WAITING: usize = 4;
@@ -25,31 +24,6 @@ const LONGEST_END: Duration = Duration::from_secs(10);
 
 /// A reload that somebody asked for; the answer goes back to them.
 type ReloadWish = Option<oneshot::Sender<Result<(), String>>>;
-
-/// Sets up the log of the process on standard error.
-pub fn start_log(level: LogLevel, format: LogFormat) {
-    let level = match level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // A closed or full standard error must neither end nor block us: lines that cannot be written are lost.
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "a task panicked; the report of its check says more");
-    }));
-}
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(flags: Serve, environment: Environment, started: SystemTime) -> ExitCode {
