@@ -1,7 +1,7 @@
 //! One check's life: run, report, rest. A panic, a hang or a refused login of one check is felt by no other.
 
 use crate::board::{Board, Key};
-use crate::check::{Check, Context, End, Endpoint, Outcome, Problem, Reason, Report};
+use crate::check::{Check, Context, End, Endpoint, Problem, Reason, Report};
 use crate::net::Clients;
 use futures_util::FutureExt;
 use jiff::Timestamp;
@@ -80,20 +80,22 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
 pub async fn execute<C: Check>(check: &mut C, longest: Duration) -> Report {
     let began = Instant::now();
     let deadline = began + longest;
+    let ends = check.ends();
     let run = AssertUnwindSafe(check.run(Context { now: Timestamp::now(), deadline })).catch_unwind();
-    let outcome = match timeout_at(deadline + GRACE, run).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(panic)) => Outcome::single(Err(Problem::new(
-            Reason::Panic,
-            format!("the check panicked: {}", words(&*panic)),
-        )
-        .hint("this is a defect of datapulse: please report it with this text"))),
-        Err(_) => {
-            Outcome::single(Err(Problem::new(Reason::Timeout, format!("no answer within {longest:?}"))))
-        }
+    let ends = match timeout_at(deadline + GRACE, run).await {
+        Ok(Ok(outcome)) => outcome.ends,
+        Ok(Err(panic)) => failed(ends, || {
+            Problem::new(Reason::Panic, format!("the check panicked: {}", words(&*panic)))
+                .hint("this is a defect of datapulse: please report it with this text")
+        }),
+        Err(_) => failed(ends, || Problem::new(Reason::Timeout, format!("no answer within {longest:?}"))),
     };
-    let ends = with_every_end::<C>(outcome.ends);
     Report { ended: Timestamp::now(), ended_at: Instant::now(), took: began.elapsed(), ends }
+}
+
+/// A run that ended as a whole has failed at every end.
+fn failed(ends: &[Endpoint], problem: impl Fn() -> Problem) -> Vec<End> {
+    ends.iter().map(|end| End { endpoint: *end, result: Err(problem()), notes: Vec::new() }).collect()
 }
 
 /// Cancels what a run left behind; gives the problem when that did not work either.
@@ -107,16 +109,6 @@ async fn clean_up_within<C: Check>(check: &mut C, longest: Duration) -> Option<P
         Ok(Err(_)) => Some(Problem::new(Reason::Panic, "the check panicked while it gave up")),
         Err(_) => Some(Problem::new(Reason::CancelTimeout, format!("could not cancel within {longest:?}"))),
     }
-}
-
-/// A run that ended as a whole says so for the end that the check itself stands for.
-fn with_every_end<C: Check>(mut ends: Vec<End>) -> Vec<End> {
-    if let ([only], Some(own)) = (ends.as_mut_slice(), C::ENDS.first())
-        && only.endpoint == Endpoint::Own
-    {
-        only.endpoint = *own;
-    }
-    ends
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {
@@ -224,7 +216,7 @@ pub fn boxed<C: Check>(
 mod tests {
     use super::*;
     use crate::board::Spec;
-    use crate::check::Need;
+    use crate::check::{Need, Outcome};
     use crate::config::secret::{Text, Vault};
     use crate::config::target::{Role, Server, Target, Thresholds, Tls};
     use metrics::{Answer, Handle, Metric, Unit, Values};

@@ -6,7 +6,7 @@
 mod card;
 pub mod view;
 
-pub use card::{Card, Last};
+pub use card::{Card, Last, State};
 
 use crate::check::{Problem, Report};
 use arc_swap::ArcSwap;

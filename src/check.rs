@@ -46,6 +46,11 @@ pub trait Check: Sized + Send + 'static {
     /// Asks once. The future is dropped at the deadline plus a little; what it left behind is cleaned up by [`Check::give_up`].
     fn run(&mut self, context: Context) -> impl Future<Output = Outcome> + Send;
 
+    /// The ends that it talks with now, its own target first.
+    fn ends(&self) -> &'static [Endpoint] {
+        Self::ENDS
+    }
+
     /// Cancels on the server what a run left behind after a timeout or a stop. Has two seconds.
     fn give_up(&mut self) -> impl Future<Output = Result<(), Problem>> + Send {
         async { Ok(()) }

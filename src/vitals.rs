@@ -18,12 +18,8 @@ use tokio::time::Instant;
 /// How often the instruments are read: as often as Prometheus asks by default. Reading `/proc` costs as much as half a check.
 pub const EVERY: Duration = Duration::from_secs(15);
 
-static BUILD_INFO: Metric<2> = Metric::gauge(
-    "datapulse.build.info",
-    Unit::None,
-    &["version", "rustversion"],
-    "Always 1; the version as a label",
-);
+static BUILD_INFO: Metric<1> =
+    Metric::gauge("datapulse.build.info", Unit::None, &["version"], "Always 1; the version as a label");
 static RELOAD_SUCCESSFUL: Metric<0> = Metric::gauge(
     "datapulse.config.last_reload_successful",
     Unit::None,
@@ -223,9 +219,8 @@ impl Vitals {
 }
 
 /// `datapulse_build_info`.
-pub fn build(answer: &mut Answer) {
-    let rust = option_env!("CARGO_PKG_RUST_VERSION").unwrap_or("");
-    answer.set(&BUILD_INFO, [env!("CARGO_PKG_VERSION"), rust], 1.0);
+fn build(answer: &mut Answer) {
+    answer.set(&BUILD_INFO, [env!("CARGO_PKG_VERSION")], 1.0);
 }
 
 /// The families of the instruments, for the catalogue.

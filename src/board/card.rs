@@ -48,6 +48,34 @@ pub struct Last {
     pub expires: Instant,
 }
 
+/// How a check stands, in one word for the page, the API and the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It has not ended a run yet.
+    Waiting,
+    /// Every end answers.
+    Up,
+    /// Its own target answers, but another end or a part of the answer does not.
+    Partly,
+    /// Its own target does not answer.
+    Down,
+    /// Its next report is overdue.
+    Stale,
+}
+
+impl State {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Up => "up",
+            Self::Partly => "partly",
+            Self::Down => "down",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct EndCard {
     endpoint: Endpoint,
@@ -88,6 +116,17 @@ impl Card {
     /// The last ended run.
     pub fn last(&self) -> Option<&Last> {
         self.last.as_ref()
+    }
+
+    /// How the check stands.
+    pub fn state(&self, now: Instant) -> State {
+        match &self.last {
+            None => State::Waiting,
+            Some(last) if last.expires <= now => State::Stale,
+            Some(last) if !last.up => State::Down,
+            Some(last) if !last.problems.is_empty() => State::Partly,
+            Some(_) => State::Up,
+        }
     }
 
     /// When the check's own target last answered.
@@ -165,8 +204,9 @@ impl Card {
                     self.duplicates += answer.seal() as u64;
                     count += answer.len();
                     let samples = self.part(answer, started, None, Some(expires));
-                    let fresh = self.part(self.state(end.endpoint, own, 1.0), started, None, Some(expires));
-                    let overdue = self.part(self.state(end.endpoint, own, 0.0), started, Some(expires), None);
+                    let fresh = self.part(self.lights(end.endpoint, own, 1.0), started, None, Some(expires));
+                    let overdue =
+                        self.part(self.lights(end.endpoint, own, 0.0), started, Some(expires), None);
                     let state = vec![fresh, overdue];
                     EndCard {
                         endpoint: end.endpoint,
@@ -178,7 +218,7 @@ impl Card {
                 Err(problem) => {
                     *self.failures.entry(problem.reason).or_default() += 1;
                     problems.push((end.endpoint, problem.reason, problem.to_string()));
-                    let state = vec![self.part(self.state(end.endpoint, own, 0.0), started, None, None)];
+                    let state = vec![self.part(self.lights(end.endpoint, own, 0.0), started, None, None)];
                     let kept = self.kept(end.endpoint);
                     let ended_at = kept.as_ref().map_or(report.ended_at, |(_, ended_at)| *ended_at);
                     EndCard { endpoint: end.endpoint, samples: kept.map(|(part, _)| part), state, ended_at }
@@ -204,7 +244,8 @@ impl Card {
         Some((Arc::new(part), end.ended_at))
     }
 
-    fn state(&self, endpoint: Endpoint, own: bool, value: f64) -> Answer {
+    /// `datapulse_check_up` and `datapulse_check_endpoint_up` of an end.
+    fn lights(&self, endpoint: Endpoint, own: bool, value: f64) -> Answer {
         let mut answer = Answer::new();
         if own {
             answer.set(&UP, [self.spec.check_type], value);

@@ -38,14 +38,6 @@ pub(crate) fn samples(part: &Part) -> Vec<Sample<'_>> {
 pub(crate) fn as_json(key: &Key, card: &Card, now: Instant) -> Value {
     let last = card.last();
     let (runs, failures) = card.totals();
-    let stale = last.is_some_and(|last| last.expires <= now);
-    let standing = match last {
-        None => "waiting",
-        Some(_) if stale => "stale",
-        Some(last) if !last.up => "down",
-        Some(last) if !last.problems.is_empty() => "partly",
-        Some(_) => "up",
-    };
     let samples: Vec<Value> = card
         .samples(now)
         .flat_map(|part| {
@@ -63,7 +55,7 @@ pub(crate) fn as_json(key: &Key, card: &Card, now: Instant) -> Value {
         "check": key.check,
         "target": key.target,
         "check_type": card.check_type(),
-        "state": standing,
+        "state": card.state(now).as_str(),
         "labels": card.spec().labels,
         "interval_seconds": card.spec().every.as_secs_f64(),
         "timeout_seconds": card.spec().timeout.as_secs_f64(),

@@ -154,7 +154,10 @@ impl Check for PgReplication {
             },
         );
         if let Some(question) = &self.question {
-            self.learned.push((Endpoint::Publisher, format!("{VIEW}: {}", question.catalog.words(VIEW))));
+            self.learned.push((
+                Endpoint::Publisher,
+                format!("{VIEW}: {}", question.catalog.used(VIEW, &question.sql)),
+            ));
         }
         if let Some(session) = self.link.known() {
             self.learned.push((Endpoint::Publisher, session.to_string()));
@@ -233,7 +236,7 @@ fn sql(catalog: &Catalog) -> String {
          from pg_catalog.pg_replication_slots s, here where not ({transient}) order by 1; \
          select coalesce(application_name, '') as application_name, coalesce(host(client_addr), '') as client_addr, state, \
          extract(epoch from write_lag) as write_lag, extract(epoch from flush_lag) as flush_lag, extract(epoch from replay_lag) as replay_lag \
-         from pg_catalog.pg_stat_replication where application_name !~ '_[0-9]+_sync_[0-9]+(_[0-9]+)?$' order by pid",
+         from pg_catalog.pg_stat_replication where application_name !~ '_[0-9]+_sync_[0-9]+(_[0-9]+)?$' order by replay_lag desc nulls last, pid",
         pick("inactive_since", "extract(epoch from s.inactive_since)"),
         pick("synced", "s.synced"),
         pick("failover", "s.failover"),

@@ -165,6 +165,10 @@ impl Check for PgSubscription {
         Outcome { ends }
     }
 
+    fn ends(&self) -> &'static [Endpoint] {
+        if self.publisher.is_some() { Self::ENDS } else { &[Endpoint::Subscriber] }
+    }
+
     async fn give_up(&mut self) -> Result<(), Problem> {
         let (subscriber, publisher) = tokio::join!(self.subscriber.give_up(), async {
             match &mut self.publisher {
@@ -213,7 +217,7 @@ impl PgSubscription {
     fn learn(&mut self) {
         if let Some(question) = &self.question {
             for view in ["pg_stat_subscription", "pg_stat_subscription_stats"] {
-                let words = question.catalog.words(view);
+                let words = question.catalog.used(view, &question.sql);
                 let words = if words.is_empty() { "not on this server".to_owned() } else { words };
                 self.learned.push((Endpoint::Subscriber, format!("{view}: {words}")));
             }

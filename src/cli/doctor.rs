@@ -34,7 +34,7 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
         total = (total.0 + counted.0, total.1 + counted.1);
     }
     let checks = plan.assignments.len();
-    text.push_str(&format!("{checks} checks on targets: {} series of samples on /metrics, {} of them pushed (Datadog custom metrics: unique tag sets), \
+    text.push_str(&format!("in all {} series of samples on /metrics, {} of them pushed (Datadog custom metrics: unique tag sets), \
          and about {} series of datapulse_check_* beside them\n",
         total.0,
         total.1,

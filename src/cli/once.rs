@@ -105,11 +105,7 @@ fn table(cards: &[(Key, Card)], now: Instant) -> String {
     let mut text = String::new();
     for (key, card) in cards {
         let Some(last) = card.last() else { continue };
-        let state = match (last.up, last.problems.is_empty()) {
-            (true, true) => "ok",
-            (true, false) => "partly",
-            (false, _) => "FAILED",
-        };
+        let state = card.state(now).as_str();
         text.push_str(&format!(
             "{key}  {}  {state}  {} samples  {} ms\n",
             card.check_type(),

@@ -196,7 +196,10 @@ impl Vault {
     pub async fn refresh(&self) {
         let known: Vec<Reference> = self.entries().keys().cloned().collect();
         for reference in known {
-            if let Err(problem) = self.read(&reference).await {
+            let was_up = self.entries().get(&reference).is_some_and(|entry| entry.up);
+            if let Err(problem) = self.read(&reference).await
+                && was_up
+            {
                 tracing::warn!(secret = %reference, %problem, "secret kept as it was");
             }
         }

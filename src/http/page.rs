@@ -2,7 +2,7 @@
 
 use super::{POLICY, Page};
 use crate::board::view::{as_json, samples};
-use crate::board::{Board, Card, Key};
+use crate::board::{Board, Card, Key, State};
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -45,12 +45,9 @@ pub fn pages(board: &Arc<Board>, telemetry_path: &str) -> Vec<Page> {
 
 /// How a check stands, in a word and a class of the style sheet.
 fn state(card: &Card, now: Instant) -> (&'static str, &'static str) {
-    match card.last() {
-        None => ("waiting", "waiting"),
-        Some(last) if last.expires <= now => ("overdue", "down"),
-        Some(last) if !last.up => ("down", "down"),
-        Some(last) if !last.problems.is_empty() => ("partly", "partly"),
-        Some(_) => ("up", "up"),
+    match card.state(now) {
+        State::Stale => (State::Stale.as_str(), State::Down.as_str()),
+        state => (state.as_str(), state.as_str()),
     }
 }
 

@@ -57,9 +57,9 @@ impl Catalog {
         self.columns.iter().filter_map(move |column| column.strip_prefix(prefix.as_str()))
     }
 
-    /// The readable columns of a view in words, for `doctor`.
-    pub fn words(&self, view: &str) -> String {
-        self.beginning(view, "").collect::<Vec<_>>().join(", ")
+    /// The columns of a view that a statement uses, for `doctor`.
+    pub fn used(&self, view: &str, sql: &str) -> String {
+        self.beginning(view, "").filter(|column| sql.contains(*column)).collect::<Vec<_>>().join(", ")
     }
 
     /// A catalog for tests, from `view.column` words.

@@ -141,8 +141,8 @@ fn once_prints_a_real_database_in_three_ways() {
     };
 
     let table = run(&[]);
-    assert!(table.contains("orders@sub  pg_subscription  ok  "), "{table}");
-    assert!(table.contains("slots@pub  pg_replication  ok  "), "{table}");
+    assert!(table.contains("orders@sub  pg_subscription  up  "), "{table}");
+    assert!(table.contains("slots@pub  pg_replication  up  "), "{table}");
     assert!(
         table.lines().any(|line| line.contains("pg_subscription_worker_up{datname=\"cli\",subname=\"cli\"}")
             && line.ends_with(" 1")),
@@ -173,11 +173,10 @@ fn once_fails_when_one_check_of_several_fails() {
     let (status, out, err) = finish(&mut datapulse(["once", &config]));
     assert_eq!(status, 1, "{out}{err}");
     assert!(
-        out.contains("dead  pg_replication  FAILED")
-            && out.contains("publisher connect: could not connect to"),
+        out.contains("dead  pg_replication  down") && out.contains("publisher connect: could not connect to"),
         "{out}"
     );
-    assert!(out.contains("slots@pub  pg_replication  ok"), "the others are shown all the same: {out}");
+    assert!(out.contains("slots@pub  pg_replication  up"), "the others are shown all the same: {out}");
 }
 
 #[test]
