@@ -226,7 +226,7 @@ fn doctor_counts_the_series_that_result() {
     let (_, json, _) = finish(&mut datapulse(["once", &config, "--output=json"]));
     let json: Value = serde_json::from_str(&json).unwrap();
     let count = json[0]["samples"].as_array().unwrap().len();
-    assert!(out.contains(&format!(": {count} series of samples on /metrics, ")), "{count}\n{out}");
+    assert!(out.contains(&format!("in all {count} series of samples on /metrics, ")), "{count}\n{out}");
 }
 
 #[test]
