@@ -1,5 +1,6 @@
 //! One check's life: run, report, rest. A panic, a hang or a refused login of one check is felt by no other.
 
+use crate::alarm::Alarm;
 use crate::board::{Board, Key};
 use crate::check::{Check, Context, End, Endpoint, Problem, Reason, Report};
 use crate::net::Clients;
@@ -42,11 +43,12 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
     let mut check = C::new(&job.config, &job.clients);
     let mut next = Instant::now() + first_rest(&job.key, job.every);
     let mut state = State::default();
+    let alarm = Alarm::new();
     loop {
         board.plan(&job.key, next);
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep_until(next) => {}
+            () = alarm.wait_until(next) => {}
         }
         if !state.may_run() {
             next = following(next, &job);

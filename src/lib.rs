@@ -5,6 +5,7 @@
 //! way out. ARCHITECTURE.md is the map.
 
 pub mod actor;
+pub mod alarm;
 pub mod board;
 pub mod check;
 pub mod checks;
