@@ -195,15 +195,16 @@ fn conflict_loop(world: &mut World) {
     let grown = |seen: &Seen, by: f64| {
         of(seen, APPLY_ERRORS).zip(of(&before, APPLY_ERRORS)).is_none_or(|(now, then)| now >= then + by)
     };
-    let seen = world
-        .probe
-        .until("the worker fails again and again", |seen| grown(seen, 3.0) && of(seen, WORKER) == Some(0.0));
+    let seen = world.probe.until("the worker fails again and again", |seen| {
+        // Before 15 no error is counted: then the first look at a dead worker may come before the publisher's WAL does.
+        grown(seen, 3.0) && of(seen, WORKER) == Some(0.0) && of(seen, LAG).is_some_and(|lag| lag > 0.0)
+    });
     world.note(&seen, OF);
     assert_eq!(of(&seen, APPLY_ERRORS).is_some(), world.major >= 15);
     let conflicts = seen.value("pg_stat_subscription_conflicts_total", &conflict);
     assert!(if world.major >= 18 { conflicts.unwrap() >= 3.0 } else { conflicts.is_none() }, "{conflicts:?}");
     assert_eq!((of(&seen, ENABLED), seen.value(SLOT, &[OF[0], OF[1], OF[1]])), (Some(1.0), Some(1.0)));
-    assert!(of(&seen, LAG).unwrap() > 0.0 && seen.failed.is_empty());
+    assert!(seen.failed.is_empty());
     without_worker(&seen);
     world.subscriber("delete from t where id = 1000");
     let after = world.well();
