@@ -79,7 +79,7 @@ updated=
 # want WHY PROGRAM PACKAGE..: the packages are needed when the program is not there.
 want() { have "$2" || need "$1" "${@:3}"; }
 need() {
-    case " ${packages[*]} " in *" $2 "*) return ;; esac
+    case " ${packages[*]} " in *" $2 "*) return 0 ;; esac
     say "${*:2} is missing: $1"
     packages+=("${@:2}")
 }
