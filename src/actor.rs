@@ -41,7 +41,7 @@ pub struct Job<C: Check> {
 /// Runs a check until `stop`, a report each.
 pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationToken) {
     let mut check = C::new(&job.config, &job.clients);
-    let mut next = Instant::now() + first_rest(&job.key, job.every);
+    let mut next = Instant::now() + recall(&mut check, &job, &board).await;
     let mut state = State::default();
     let alarm = Alarm::new();
     loop {
@@ -71,10 +71,32 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
         {
             board.count(&job.key, &problem);
         }
+        check.rest().await;
         if reasons.contains(&Reason::Panic) {
             check = C::new(&job.config, &job.clients);
         }
         next = following(next, &job);
+    }
+}
+
+/// Shows what the check knew before this process started. Gives the rest before its first run: none that is worth the money when the
+/// last one began less than an interval ago.
+async fn recall<C: Check>(check: &mut C, job: &Job<C>, board: &Board) -> Duration {
+    let (now, at) = (Timestamp::now(), Instant::now());
+    let recalled = check.recall(now).await;
+    // A clock that was put back makes an age of nothing, not of centuries.
+    let age = |moment: Timestamp| Duration::try_from(now.duration_since(moment)).unwrap_or_default();
+    let answer =
+        recalled.answer.and_then(|(ended, answer)| Some((ended, at.checked_sub(age(ended))?, answer)));
+    if answer.is_some() || !recalled.facts.is_empty() {
+        board.recall(&job.key, recalled.facts, answer);
+    }
+    match recalled.last_start.map(age).filter(|age| *age < job.every) {
+        None => first_rest(&job.key, job.every),
+        Some(age) => match job.offset {
+            Some(offset) => until_aligned(now, job.every, offset),
+            None => job.every.saturating_sub(age),
+        },
     }
 }
 
@@ -97,7 +119,7 @@ pub async fn execute<C: Check>(check: &mut C, longest: Duration) -> Report {
 
 /// A run that ended as a whole has failed at every end.
 fn failed(ends: &[Endpoint], problem: impl Fn() -> Problem) -> Vec<End> {
-    ends.iter().map(|end| End { endpoint: *end, result: Err(problem()), notes: Vec::new() }).collect()
+    ends.iter().map(|end| End::new(*end, Err(problem()))).collect()
 }
 
 /// Cancels what a run left behind; gives the problem when that did not work either.
@@ -219,8 +241,8 @@ mod tests {
     use super::*;
     use crate::board::Spec;
     use crate::check::{Need, Outcome};
-    use crate::config::secret::{Text, Vault};
-    use crate::config::target::{Role, Server, Target, Thresholds, Tls};
+    use crate::config::secret::Vault;
+    use crate::config::target::Server;
     use metrics::{Answer, Handle, Metric, Unit, Values};
     use std::collections::BTreeMap;
     use std::path::Path;
@@ -352,25 +374,14 @@ mod tests {
     }
 
     fn clients() -> Clients {
-        let target = Target {
-            host: Text::Plain("h".into()),
-            port: None,
-            user: Text::Plain("u".into()),
-            password: None,
-            database: Text::Plain("d".into()),
-            tls: Tls::Disable,
-            ca: None,
-            role: Role::Any,
-            labels: BTreeMap::new(),
-            publisher: None,
-            thresholds: Thresholds::default(),
-        };
         Clients {
             vault: Arc::new(Vault::new(Arc::new(|_| None), Path::new("/"))),
-            target: Arc::new(Server { name: "h".into(), target }),
+            target: Arc::new(Server::nowhere()),
             publisher: None,
             timeout: TIMEOUT,
             every: EVERY,
+            limit: 10,
+            state: None,
         }
     }
 

@@ -10,6 +10,7 @@ pub use card::{Card, Last, State};
 
 use crate::check::{Problem, Report};
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use metrics::{Answer, Handle, Metric, Part, Snapshot, Unit};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -198,6 +199,14 @@ impl Board {
         self.reported.notify_one();
     }
 
+    /// Takes what a check knew before this process started.
+    pub fn recall(&self, key: &Key, facts: Answer, answer: Option<(Timestamp, Instant, Answer)>) {
+        let mut cards = self.cards();
+        let Some(card) = cards.get_mut(key) else { return };
+        card.recall(facts, answer, self.started);
+        self.show(&cards);
+    }
+
     /// Waits for the next report. For one waiter.
     pub async fn reported(&self) {
         self.reported.notified().await;
@@ -256,7 +265,6 @@ fn common_labels(key: &Key, spec: &Spec) -> Arc<[(String, String)]> {
 mod tests {
     use super::*;
     use crate::check::{End, Endpoint, Reason};
-    use jiff::Timestamp;
     use metrics::Values;
 
     static VALUE: Metric<1> = Metric::gauge("test.value", Unit::None, &["name"], "");
@@ -292,11 +300,11 @@ mod tests {
         for row in 0..rows {
             answer.set(&VALUE, [&format!("{}{row}", endpoint.as_str())], 1.0);
         }
-        End { endpoint, result: Ok(answer), notes: vec![] }
+        End::new(endpoint, Ok(answer))
     }
 
     fn bad(endpoint: Endpoint) -> End {
-        End { endpoint, result: Err(Problem::new(Reason::Io, "gone")), notes: vec![] }
+        End::new(endpoint, Err(Problem::new(Reason::Io, "gone")))
     }
 
     /// Everything visible now as `name{label,...}` to value.

@@ -3,7 +3,7 @@
 use crate::net::Clients;
 use jiff::Timestamp;
 use metrics::{Answer, Handle};
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -16,20 +16,16 @@ use tokio::time::Instant;
 /// A check's file reads: *ask* (I/O), *read* (row to struct), *tell* (a pure function from structs to an [`Answer`]).
 pub trait Check: Sized + Send + 'static {
     /// The check's own keys; the envelope (name, target, every, timeout, labels, ...) is read elsewhere.
-    type Config: DeserializeOwned
-        + schemars::JsonSchema
-        + Clone
-        + PartialEq
-        + fmt::Debug
-        + Send
-        + Sync
-        + 'static;
+    type Config: schemars::JsonSchema + Clone + PartialEq + fmt::Debug + Send + Sync + 'static;
 
     /// The word in the configuration, and the label `check_type`.
     const WORD: &'static str;
 
     /// How often it runs when neither the check nor `defaults` say so; `None`: the configuration has to.
     const EVERY: Option<Duration>;
+
+    /// Whether it asks a server of `targets:`; a check on an AWS API names what it asks in its own keys.
+    const TARGET: bool = true;
 
     /// Its ends, its own target first. With [`Endpoint::Publisher`] as second it takes the key `publisher`.
     const ENDS: &'static [Endpoint];
@@ -54,6 +50,16 @@ pub trait Check: Sized + Send + 'static {
     /// Cancels on the server what a run left behind after a timeout or a stop. Has two seconds.
     fn give_up(&mut self) -> impl Future<Output = Result<(), Problem>> + Send {
         async { Ok(()) }
+    }
+
+    /// Called between two runs: closes what must not stay open, such as a session that keeps a server from pausing.
+    fn rest(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// What was known before this process started, for a check whose runs cost money: asked once, before the first run.
+    fn recall(&mut self, _now: Timestamp) -> impl Future<Output = Recalled> + Send {
+        async { Recalled::default() }
     }
 
     /// What the last run learned of the servers: version, role, columns in use. For `doctor`.
@@ -109,12 +115,44 @@ pub struct End {
     pub result: Result<Answer, Problem>,
     /// Rows or columns that could not be read while the rest could: counted and shown, the end still answers.
     pub notes: Vec<Problem>,
+    /// What holds whether the run succeeded or not, such as how much of the budget is left: shown until the next run.
+    pub facts: Answer,
+    /// Rows for people, shown as long as the samples.
+    pub rows: Option<Listing>,
+}
+
+impl End {
+    /// An end without notes, facts and rows.
+    pub fn new(endpoint: Endpoint, result: Result<Answer, Problem>) -> Self {
+        Self { endpoint, result, notes: Vec::new(), facts: Answer::new(), rows: None }
+    }
+}
+
+/// Rows for people, who want to read what no label may hold: a statement's text, a time in their own zone. What is here may be
+/// shown to everybody: texts are masked unless the check says `raw_text: true`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listing {
+    /// Names of the columns.
+    pub columns: &'static [&'static str],
+    /// A value a column; null is absent.
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// What a check knows from before this process started.
+#[derive(Debug, Default)]
+pub struct Recalled {
+    /// When its last run began; the next one is due an interval later.
+    pub last_start: Option<Timestamp>,
+    /// When its last good run ended, and what that gave.
+    pub answer: Option<(Timestamp, Answer)>,
+    /// What holds in any case; see [`End::facts`].
+    pub facts: Answer,
 }
 
 impl Outcome {
     /// The outcome of a check with one end.
     pub fn single(result: Result<Answer, Problem>) -> Self {
-        Self { ends: vec![End { endpoint: Endpoint::Own, result, notes: Vec::new() }] }
+        Self { ends: vec![End::new(Endpoint::Own, result)] }
     }
 }
 

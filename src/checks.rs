@@ -1,16 +1,29 @@
 //! THE LIST of checks. A new one needs a file in `checks/`, its `mod` line, its variant and its arms here; the compiler finds a forgotten one.
 
+pub mod athena_query;
+pub mod logs_insights;
+pub mod pg_inflight;
 pub mod pg_replication;
 pub mod pg_subscription;
+pub mod redshift_inflight;
+pub mod sql_query;
 
 use crate::check::{Check, Endpoint, Need};
+use crate::columns;
 use crate::config::fault::Faults;
 use crate::config::node::Node;
 use crate::config::read::read_rest;
+use crate::net::postgres::PAUSED;
+use crate::spending::BUDGET_REMAINING;
+use athena_query::AthenaQuery;
+use logs_insights::LogsInsights;
 use metrics::Handle;
+use pg_inflight::PgInflight;
 use pg_replication::PgReplication;
 use pg_subscription::PgSubscription;
+use redshift_inflight::RedshiftInflight;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use sql_query::SqlQuery;
 use std::time::Duration;
 
 /// The own keys of a configured check.
@@ -20,6 +33,16 @@ pub enum Config {
     PgSubscription(pg_subscription::Config),
     /// Slots and WAL senders of a publisher.
     PgReplication(pg_replication::Config),
+    /// What runs on PostgreSQL.
+    PgInflight(pg_inflight::Config),
+    /// What runs on Redshift.
+    RedshiftInflight(redshift_inflight::Config),
+    /// Any statement on PostgreSQL or Redshift.
+    SqlQuery(sql_query::Config),
+    /// A query on Athena.
+    AthenaQuery(athena_query::Config),
+    /// A query on Logs Insights.
+    LogsInsights(logs_insights::Config),
 }
 
 /// Something to be done with a check whatever its type.
@@ -31,11 +54,28 @@ pub trait Visit {
 }
 
 impl Config {
+    /// The families that it gives with these keys.
+    pub fn families(&self) -> Vec<Handle> {
+        struct Families;
+        impl Visit for Families {
+            type Out = Vec<Handle>;
+            fn visit<C: Check>(self, config: &C::Config) -> Vec<Handle> {
+                C::families(config)
+            }
+        }
+        self.visit(Families)
+    }
+
     /// Does something with the check behind these keys.
     pub fn visit<V: Visit>(&self, visit: V) -> V::Out {
         match self {
             Self::PgSubscription(config) => visit.visit::<PgSubscription>(config),
             Self::PgReplication(config) => visit.visit::<PgReplication>(config),
+            Self::PgInflight(config) => visit.visit::<PgInflight>(config),
+            Self::RedshiftInflight(config) => visit.visit::<RedshiftInflight>(config),
+            Self::SqlQuery(config) => visit.visit::<SqlQuery>(config),
+            Self::AthenaQuery(config) => visit.visit::<AthenaQuery>(config),
+            Self::LogsInsights(config) => visit.visit::<LogsInsights>(config),
         }
     }
 
@@ -44,6 +84,11 @@ impl Config {
         match self {
             Self::PgSubscription(_) => &PG_SUBSCRIPTION,
             Self::PgReplication(_) => &PG_REPLICATION,
+            Self::PgInflight(_) => &PG_INFLIGHT,
+            Self::RedshiftInflight(_) => &REDSHIFT_INFLIGHT,
+            Self::SqlQuery(_) => &SQL_QUERY,
+            Self::AthenaQuery(_) => &ATHENA_QUERY,
+            Self::LogsInsights(_) => &LOGS_INSIGHTS,
         }
     }
 }
@@ -54,6 +99,8 @@ pub struct Kind {
     pub word: &'static str,
     /// How often it runs by default; `None`: the configuration has to say it.
     pub every: Option<Duration>,
+    /// Whether it asks a server of `targets:`.
+    pub target: bool,
     /// Its ends.
     pub ends: &'static [Endpoint],
     /// What it must be allowed to do.
@@ -74,9 +121,39 @@ static PG_REPLICATION: Kind = Kind::of::<PgReplication>(
     |node, path, also, faults| read_rest(node, path, also, faults).map(Config::PgReplication),
     || PgReplication::families(&pg_replication::Config::default()),
 );
+static PG_INFLIGHT: Kind = Kind::of::<PgInflight>(
+    |node, path, also, faults| read_rest(node, path, also, faults).map(Config::PgInflight),
+    || PgInflight::families(&pg_inflight::Config::default()),
+);
+static REDSHIFT_INFLIGHT: Kind = Kind::of::<RedshiftInflight>(
+    |node, path, also, faults| read_rest(node, path, also, faults).map(Config::RedshiftInflight),
+    || RedshiftInflight::families(&redshift_inflight::Config::default()),
+);
+static SQL_QUERY: Kind = Kind::of::<SqlQuery>(
+    |node, path, also, faults| sql_query::Config::read(node, path, also, faults).map(Config::SqlQuery),
+    || vec![columns::DATA_TIMESTAMP.handle(), PAUSED.handle()],
+);
+static ATHENA_QUERY: Kind = Kind::of::<AthenaQuery>(
+    |node, path, also, faults| athena_query::Config::read(node, path, also, faults).map(Config::AthenaQuery),
+    || vec![columns::DATA_TIMESTAMP.handle(), athena_query::SCANNED.handle(), BUDGET_REMAINING.handle()],
+);
+static LOGS_INSIGHTS: Kind = Kind::of::<LogsInsights>(
+    |node, path, also, faults| {
+        logs_insights::Config::read(node, path, also, faults).map(Config::LogsInsights)
+    },
+    || vec![columns::DATA_TIMESTAMP.handle(), logs_insights::SCANNED.handle(), BUDGET_REMAINING.handle()],
+);
 
 /// All types of checks.
-pub static ALL: [&Kind; 2] = [&PG_SUBSCRIPTION, &PG_REPLICATION];
+pub static ALL: [&Kind; 7] = [
+    &PG_SUBSCRIPTION,
+    &PG_REPLICATION,
+    &PG_INFLIGHT,
+    &REDSHIFT_INFLIGHT,
+    &SQL_QUERY,
+    &ATHENA_QUERY,
+    &LOGS_INSIGHTS,
+];
 
 impl Kind {
     const fn of<C: Check>(
@@ -86,6 +163,7 @@ impl Kind {
         Self {
             word: C::WORD,
             every: C::EVERY,
+            target: C::TARGET,
             ends: C::ENDS,
             needs: C::NEEDS,
             read,

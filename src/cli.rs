@@ -124,6 +124,9 @@ pub struct Once {
     /// How to print
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     pub output: OnceOutput,
+    /// Also run checks that cost money: `athena_query` and `logs_insights`
+    #[arg(long)]
+    pub spend: bool,
 }
 
 /// How `once` prints.

@@ -1,5 +1,6 @@
 //! The configuration: from YAML to a [`Plan`], which can only be made without faults.
 
+mod families;
 pub mod fault;
 mod include;
 pub mod node;
@@ -18,10 +19,11 @@ use crate::board::{Key, Spec};
 use crate::checks;
 use crate::net::Clients;
 use crate::sinks::{dogstatsd, otlp};
+use crate::state::State;
 use fault::{Fault, Faults, Place};
 use scalar::Interval;
 use schemars::JsonSchema;
-use secret::{Reference, Text, Vault};
+use secret::{Reference, Vault};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,12 @@ const LARGEST_FILE: u64 = 4 << 20;
 const DEFAULT_LIMIT: usize = 1000;
 /// The longest default timeout of a check on a database.
 const LONGEST_DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest default timeout of a query that a service runs for us.
+const LONGEST_AWS_TIMEOUT: Duration = Duration::from_mins(10);
+/// Checks on AWS that run this seldom or more so keep to the wall clock.
+const SHORTEST_ALIGNED: Duration = Duration::from_mins(5);
+/// How often a server is asked by default that is paid while it is asked.
+const PAID_INTERVAL: Duration = Duration::from_mins(15);
 
 /// Everything that the configuration asks for, checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +66,8 @@ pub struct Assignment {
     pub key: Key,
     /// The check's own keys.
     pub config: checks::Config,
-    /// The check's own target.
-    pub server: Arc<Server>,
+    /// The check's own target; `None` for one on an AWS API.
+    pub server: Option<Arc<Server>>,
     /// The other end of a replication.
     pub publisher: Option<Arc<Server>>,
     /// How often it runs.
@@ -146,13 +154,15 @@ impl Assignment {
     }
 
     /// What its check gets to talk with.
-    pub fn clients(&self, vault: &Arc<Vault>) -> Clients {
+    pub fn clients(&self, vault: &Arc<Vault>, state: Option<State>) -> Clients {
         Clients {
             vault: Arc::clone(vault),
-            target: Arc::clone(&self.server),
+            target: self.server.clone().unwrap_or_else(|| Arc::new(Server::nowhere())),
             publisher: self.publisher.clone(),
             timeout: self.timeout,
             every: self.every,
+            limit: self.limit,
+            state,
         }
     }
 }
@@ -162,19 +172,28 @@ impl Plan {
     pub fn references(&self) -> Vec<&Reference> {
         let mut all = Vec::new();
         for assignment in &self.assignments {
-            for server in [Some(&assignment.server), assignment.publisher.as_ref()].into_iter().flatten() {
-                let target = &server.target;
-                all.extend(target.password.as_ref());
-                for text in [&target.host, &target.user, &target.database] {
-                    if let Text::Kept(reference) = text {
-                        all.push(reference);
-                    }
-                }
+            for server in [&assignment.server, &assignment.publisher].into_iter().flatten() {
+                all.extend(server.target.references());
             }
         }
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.sort();
         all.dedup();
         all
+    }
+
+    /// What the vault may read together: also what may be missing.
+    pub fn expected(&self) -> Vec<&Reference> {
+        let servers = self.assignments.iter().flat_map(|one| [&one.server, &one.publisher]).flatten();
+        servers.filter_map(|server| server.target.port_reference()).chain(self.references()).collect()
+    }
+
+    /// Where a check keeps its state; `writable` for the process that holds the lock of `data_dir`.
+    pub fn state(&self, key: &Key, writable: bool) -> Option<State> {
+        let name = match &key.target {
+            Some(target) => format!("{}@{target}", key.check),
+            None => key.check.clone(),
+        };
+        self.data_dir.as_ref().map(|dir| State::new(dir, &name, writable))
     }
 }

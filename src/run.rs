@@ -8,11 +8,13 @@ use crate::config::fault::Fault;
 use crate::config::secret::Vault;
 use crate::config::{self, Assignment, Outputs, Plan};
 use crate::sinks::{self, Newest};
+use crate::state::State;
 use crate::task::{self, Task};
 use crate::vitals::{Push, Reloads};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,6 +66,7 @@ impl Running {
             dogstatsd: Output::new("dogstatsd"),
             plan,
         };
+        running.vault.expect(running.plan.expected());
         // Sinks before checks: what a sink finds at its start is taken as told already.
         running.start_outputs(None);
         for assignment in running.plan.assignments.clone() {
@@ -82,7 +85,7 @@ impl Running {
     pub async fn reload(&mut self) -> Result<(), String> {
         let result = self.try_reload().await;
         // Also after a fault: what the refused file named was asked for, and would be shown as a broken secret from now on.
-        self.vault.keep(&self.plan.references());
+        self.vault.expect(self.plan.expected());
         self.reloads.note(result.is_ok(), Timestamp::now());
         match &result {
             Ok(()) => tracing::info!(checks = self.actors.len(), "configuration reloaded"),
@@ -97,6 +100,7 @@ impl Running {
             let message = "changing it needs a restart".to_owned();
             return Err(Fault { place: None, key: "data_dir".into(), message, hint: None }.to_string());
         }
+        self.vault.expect(self.plan.expected().into_iter().chain(plan.expected()));
         for reference in plan.references() {
             self.vault.secret(reference).await.map_err(|problem| problem.to_string())?;
         }
@@ -154,7 +158,9 @@ impl Running {
     fn start_actor(&mut self, assignment: Assignment) {
         self.board.register(&assignment.key, assignment.spec());
         let stop = CancellationToken::new();
-        let life = Life { assignment: &assignment, board: &self.board, vault: &self.vault, stop: &stop };
+        let state = self.plan.state(&assignment.key, true);
+        let life =
+            Life { assignment: &assignment, board: &self.board, vault: &self.vault, state, stop: &stop };
         let future = assignment.config.visit(life);
         let actor = Actor { task: task::spawn(future), stop, assignment };
         self.actors.insert(actor.assignment.key.clone(), actor);
@@ -164,7 +170,8 @@ impl Running {
         let (vault, every) = (Arc::clone(&self.vault), self.plan.secrets_refresh);
         self.refresh = Some(task::spawn(async move {
             loop {
-                tokio::time::sleep(every).await;
+                // Not on the beat: a hundred exporters that were started together must not ask together for ever.
+                tokio::time::sleep(every.mul_f64(jitter())).await;
                 vault.refresh().await;
             }
         }));
@@ -212,6 +219,7 @@ struct Life<'a> {
     assignment: &'a Assignment,
     board: &'a Arc<Board>,
     vault: &'a Arc<Vault>,
+    state: Option<State>,
     stop: &'a CancellationToken,
 }
 
@@ -222,12 +230,18 @@ impl Visit for Life<'_> {
         let job = Job::<C> {
             key: self.assignment.key.clone(),
             config: config.clone(),
-            clients: self.assignment.clients(self.vault),
+            clients: self.assignment.clients(self.vault, self.state),
             every: self.assignment.every,
             offset: self.assignment.offset,
         };
         actor::boxed(job, Arc::clone(self.board), self.stop.clone())
     }
+}
+
+/// Between 0.9 and 1.1, another one at each call.
+fn jitter() -> f64 {
+    let random = RandomState::new().hash_one(()) % 2001;
+    0.9 + random as f64 / 1e4
 }
 
 async fn join(name: &str, mut task: Task<()>, longest: Duration) {

@@ -3,6 +3,7 @@
 use crate::board::Board;
 use crate::config::secret::Vault;
 use crate::http::HttpCounters;
+use crate::net::aws::Aws;
 use crate::sinks::PushCounters;
 use metrics::{Answer, Family, Handle, Kind, Labels, Metric, Origin, Unit};
 use prometheus::core::Collector;
@@ -207,6 +208,7 @@ impl Vitals {
             answer.set(&PUSH_DROPPED, sink, counters.dropped() as f64);
             answer.set_some(&PUSH_LAST_SUCCESS, sink, counters.last_success().map(|seconds| seconds as f64));
         }
+        self.vault.aws().calls().tell(&mut answer);
         answer.set(&HTTP_REQUESTS, [], count(&self.http.requests));
         answer.set(&HTTP_CONNECTIONS, [], count(&self.http.connections));
         answer.set(&HTTP_REJECTED, [], count(&self.http.rejected));
@@ -243,6 +245,7 @@ pub fn families() -> Vec<Handle> {
         HTTP_HANDSHAKE_FAILURES.handle(),
         HTTP_UNAUTHORIZED.handle(),
     ];
+    families.extend(Aws::families());
     families.extend(process.families.into_values().map(Handle::Configured));
     families
 }
@@ -294,6 +297,7 @@ fn family(name: &str, help: &str, counter: bool) -> Family {
         labels: Labels::Built(&[]),
         help: Cow::Owned(help.to_owned()),
         pushed: true,
+        total: false,
         datadog_name: None,
     }
 }
@@ -323,8 +327,9 @@ mod tests {
         push.start();
         let answer = Vitals::new(reloads, Arc::new(vault), http, vec![Arc::new(push)]).read();
         let told: Vec<String> = answer.columns().iter().map(|column| column.family().prometheus()).collect();
-        // Absent until there is a secret, and until a push has worked.
-        let absent = [SECRET_UP.handle(), PUSH_LAST_SUCCESS.handle()].map(|family| family.prometheus());
+        // Absent until there is a secret, until a push has worked, and until AWS is asked for something.
+        let absent = [SECRET_UP.handle(), PUSH_LAST_SUCCESS.handle(), crate::net::aws::CALLS.handle()]
+            .map(|family| family.prometheus());
         let listed = families().into_iter().map(|family| family.prometheus());
         let mut listed: Vec<String> = listed.filter(|name| !absent.contains(name)).collect();
         let mut told_sorted = told.clone();

@@ -4,7 +4,7 @@ use super::{
     CAPPED, DUPLICATES, DURATION, ENDPOINT_UP, FAILURES, INTERVAL, LAST_SUCCESS, RUNS, SAMPLES, Spec,
     THRESHOLD, UP,
 };
-use crate::check::{Endpoint, Problem, Reason, Report};
+use crate::check::{Endpoint, Listing, Problem, Reason, Report};
 use jiff::Timestamp;
 use metrics::{Answer, Part};
 use std::collections::BTreeMap;
@@ -27,6 +27,8 @@ pub struct Card {
     next: Option<Instant>,
     /// Counters, thresholds and what is known of the last run: always shown.
     own: Option<Arc<Part>>,
+    /// What holds whether the last run succeeded or not.
+    facts: Vec<Arc<Part>>,
     /// Samples, an end each, each with its time to live.
     ends: Vec<EndCard>,
 }
@@ -81,6 +83,8 @@ struct EndCard {
     endpoint: Endpoint,
     /// The samples; shown until they expire.
     samples: Option<Arc<Part>>,
+    /// Rows for people; shown as long as the samples.
+    rows: Option<Arc<Listing>>,
     /// `up 1` while the samples are fresh, `up 0` after that or after a failure.
     state: Vec<Arc<Part>>,
     ended_at: Instant,
@@ -99,6 +103,7 @@ impl Card {
             last_success: None,
             next: None,
             own: None,
+            facts: Vec::new(),
             ends: Vec::new(),
         }
     }
@@ -155,6 +160,43 @@ impl Card {
         self.ends.iter().filter_map(|end| end.samples.as_ref()).filter(move |part| part.visible(now))
     }
 
+    /// The rows for people that may be shown at `now`.
+    pub fn rows(&self, now: Instant) -> impl Iterator<Item = &Arc<Listing>> {
+        let now = now.into_std();
+        let shown = move |end: &&EndCard| end.samples.as_ref().is_some_and(|part| part.visible(now));
+        self.ends.iter().filter(shown).filter_map(|end| end.rows.as_ref())
+    }
+
+    /// What holds whether the last run succeeded or not.
+    pub fn facts(&self) -> impl Iterator<Item = &Arc<Part>> {
+        self.facts.iter()
+    }
+
+    /// Takes what was known before this process started: no run, and shown only as long as it would have been.
+    pub(super) fn recall(
+        &mut self,
+        facts: Answer,
+        answer: Option<(Timestamp, Instant, Answer)>,
+        started: SystemTime,
+    ) {
+        self.facts = vec![self.part(facts, started, None, None)];
+        if let Some((ended, ended_at, mut answer)) = answer {
+            answer.cap(self.spec.limit);
+            answer.seal();
+            let expires = ended_at + self.spec.every + self.spec.timeout;
+            let samples = self.part(answer, started, None, Some(expires));
+            self.ends = vec![EndCard {
+                endpoint: Endpoint::Own,
+                samples: Some(samples),
+                rows: None,
+                state: Vec::new(),
+                ended_at,
+            }];
+            self.last_success = Some(ended);
+        }
+        self.renew(started);
+    }
+
     /// Takes what the configuration says now; the counters stay.
     pub(super) fn change(&mut self, spec: Spec, labels: Arc<[(String, String)]>, started: SystemTime) {
         self.spec = spec;
@@ -165,6 +207,7 @@ impl Card {
     /// Forgets the last run; the counters stay.
     pub(super) fn clear(&mut self, started: SystemTime) {
         self.ends.clear();
+        self.facts.clear();
         self.last = None;
         self.renew(started);
     }
@@ -181,7 +224,7 @@ impl Card {
 
     pub(super) fn parts(&self) -> impl Iterator<Item = Arc<Part>> {
         let ends = self.ends.iter().flat_map(|end| end.state.iter().chain(&end.samples));
-        self.own.iter().chain(ends).cloned()
+        self.own.iter().chain(&self.facts).chain(ends).cloned()
     }
 
     pub(super) fn take(&mut self, report: Report, started: SystemTime) {
@@ -190,12 +233,17 @@ impl Card {
         let mut ends = Vec::with_capacity(report.ends.len());
         let mut count = 0;
         let up = report.ends.first().is_some_and(|end| end.result.is_ok());
+        let mut facts = Vec::new();
         for (at, end) in report.ends.into_iter().enumerate() {
             let own = at == 0;
             for note in end.notes {
                 *self.failures.entry(note.reason).or_default() += 1;
                 problems.push((end.endpoint, note.reason, note.to_string()));
             }
+            if !end.facts.is_empty() {
+                facts.push(self.part(end.facts, started, None, None));
+            }
+            let rows = end.rows.map(Arc::new);
             ends.push(match end.result {
                 Ok(mut answer) => {
                     for (family, lost) in answer.cap(self.spec.limit) {
@@ -211,6 +259,7 @@ impl Card {
                     EndCard {
                         endpoint: end.endpoint,
                         samples: Some(samples),
+                        rows,
                         state,
                         ended_at: report.ended_at,
                     }
@@ -219,13 +268,16 @@ impl Card {
                     *self.failures.entry(problem.reason).or_default() += 1;
                     problems.push((end.endpoint, problem.reason, problem.to_string()));
                     let state = vec![self.part(self.lights(end.endpoint, own, 0.0), started, None, None)];
-                    let kept = self.kept(end.endpoint);
-                    let ended_at = kept.as_ref().map_or(report.ended_at, |(_, ended_at)| *ended_at);
-                    EndCard { endpoint: end.endpoint, samples: kept.map(|(part, _)| part), state, ended_at }
+                    let (samples, rows, ended_at) = match self.kept(end.endpoint) {
+                        Some((samples, rows, ended_at)) => (Some(samples), rows, ended_at),
+                        None => (None, None, report.ended_at),
+                    };
+                    EndCard { endpoint: end.endpoint, samples, rows, state, ended_at }
                 }
             });
         }
         self.ends = ends;
+        self.facts = facts;
         self.runs += 1;
         if up {
             self.last_success = Some(report.ended);
@@ -236,12 +288,12 @@ impl Card {
     }
 
     /// The last samples of an end that failed now, as long as the check keeps them.
-    fn kept(&self, endpoint: Endpoint) -> Option<(Arc<Part>, Instant)> {
+    fn kept(&self, endpoint: Endpoint) -> Option<(Arc<Part>, Option<Arc<Listing>>, Instant)> {
         let keep_for = self.spec.keep_for?;
         let end = self.ends.iter().find(|end| end.endpoint == endpoint)?;
         let mut part = (**end.samples.as_ref()?).clone();
         part.until = Some((end.ended_at + keep_for).into_std());
-        Some((Arc::new(part), end.ended_at))
+        Some((Arc::new(part), end.rows.clone(), end.ended_at))
     }
 
     /// `datapulse_check_up` and `datapulse_check_endpoint_up` of an end.

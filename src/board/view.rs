@@ -1,6 +1,7 @@
 //! Cards for people and programs: their samples one by one, and a whole card as JSON.
 
 use super::{Card, Key};
+use crate::check::Listing;
 use metrics::{Part, Values};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -34,12 +35,21 @@ pub(crate) fn samples(part: &Part) -> Vec<Sample<'_>> {
     all
 }
 
+/// The rows for people as JSON objects.
+fn objects(listing: &Listing) -> Vec<Value> {
+    let object = |row: &Vec<Value>| -> serde_json::Map<String, Value> {
+        listing.columns.iter().map(|name| (*name).to_owned()).zip(row.iter().cloned()).collect()
+    };
+    listing.rows.iter().map(|row| Value::Object(object(row))).collect()
+}
+
 /// A card as JSON: for `once --output json` and `/api/v1/checks`.
 pub(crate) fn as_json(key: &Key, card: &Card, now: Instant) -> Value {
     let last = card.last();
     let (runs, failures) = card.totals();
     let samples: Vec<Value> = card
-        .samples(now)
+        .facts()
+        .chain(card.samples(now))
         .flat_map(|part| {
             samples(part)
                 .into_iter()
@@ -72,5 +82,6 @@ pub(crate) fn as_json(key: &Key, card: &Card, now: Instant) -> Value {
             })).collect::<Vec<_>>(),
         })),
         "samples": samples,
+        "rows": card.rows(now).flat_map(|listing| objects(listing)).collect::<Vec<_>>(),
     })
 }

@@ -13,7 +13,8 @@ use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason
 use crate::config::target::Role;
 use crate::net::Clients;
 use crate::net::catalog::Catalog;
-use crate::net::postgres::{Link, Row, Table};
+use crate::net::postgres::Link;
+use crate::net::table::{Row, Table};
 use families::{
     ACTIVE, FAILOVER, FLUSH_LAG, INACTIVE_SINCE, INVALIDATED, REPLAY_LAG, RETAINED, SAFE_WAL_SIZE,
     SENDER_FLUSH_LAG, SYNCED, TRANSIENT, WAL_STATUS, WRITE_LAG,
@@ -22,7 +23,6 @@ use jiff::Timestamp;
 use metrics::{Answer, Handle, Metric};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -131,12 +131,7 @@ impl Check for PgReplication {
 
     fn new(config: &Config, clients: &Clients) -> Self {
         Self {
-            link: Link::new(
-                Arc::clone(&clients.target),
-                Arc::clone(&clients.vault),
-                clients.timeout,
-                clients.every,
-            ),
+            link: clients.link(),
             writer: config.role == Role::Writer || clients.target.target.role == Role::Writer,
             question: None,
             learned: Vec::new(),
@@ -162,11 +157,15 @@ impl Check for PgReplication {
         if let Some(session) = self.link.known() {
             self.learned.push((Endpoint::Publisher, session.to_string()));
         }
-        Outcome { ends: vec![End { endpoint: Endpoint::Publisher, result, notes }] }
+        Outcome { ends: vec![End { notes, ..End::new(Endpoint::Publisher, result) }] }
     }
 
     async fn give_up(&mut self) -> Result<(), Problem> {
         self.link.give_up().await
+    }
+
+    async fn rest(&mut self) {
+        self.link.rest().await;
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

@@ -156,10 +156,10 @@ impl Check for PgSubscription {
             self.remember(&found.0);
             tell_subscriber(&found.0, &self.memory)
         });
-        ends.push(End { endpoint: Endpoint::Subscriber, result, notes });
+        ends.push(End { notes, ..End::new(Endpoint::Subscriber, result) });
         if let Some(result) = publisher {
             let result = result.map(|(server, slots)| tell_publisher(&server, &slots, &self.memory));
-            ends.push(End { endpoint: Endpoint::Publisher, result, notes: Vec::new() });
+            ends.push(End::new(Endpoint::Publisher, result));
         }
         self.learn();
         Outcome { ends }
@@ -177,6 +177,13 @@ impl Check for PgSubscription {
             }
         });
         subscriber.and(publisher)
+    }
+
+    async fn rest(&mut self) {
+        self.subscriber.rest().await;
+        if let Some(link) = &mut self.publisher {
+            link.rest().await;
+        }
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

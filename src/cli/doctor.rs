@@ -1,13 +1,13 @@
 //! `datapulse doctor`: connects to everything, says what it found, what is missing and what it will cost.
 
-use super::once::{Ran, Run};
+use super::once::{Ran, Recall, Run};
 use super::{ConfigFile, FAILED, USAGE, complain, print};
 use crate::check::{Endpoint, Reason};
 use crate::config::secret::{Environment, Text, Vault};
 use crate::config::target::Tls;
 use crate::config::{self, Assignment};
 use futures_util::future::join_all;
-use metrics::Handle;
+use metrics::{Handle, Values};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,8 +22,11 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
         }
     };
     let vault = Arc::new(Vault::new(environment, &plan.base));
-    let runs = plan.assignments.iter().map(|assignment| {
-        let run = assignment.config.visit(Run { assignment, vault: &vault });
+    vault.expect(plan.expected());
+    let visit = |assignment| Run { assignment, vault: &vault, state: plan.state(&assignment.key, false) };
+    let (free, paid): (Vec<_>, Vec<_>) = plan.assignments.iter().partition(|one| one.config.kind().target);
+    let runs = free.into_iter().map(|assignment| {
+        let run = assignment.config.visit(visit(assignment));
         async move { (assignment, run.await) }
     });
     let (mut text, mut healthy, mut total) = (String::new(), true, (0, 0));
@@ -32,6 +35,9 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
         text.push_str(&words);
         healthy &= ok;
         total = (total.0 + counted.0, total.1 + counted.1);
+    }
+    for assignment in paid {
+        text.push_str(&estimate(assignment, &assignment.config.visit(Recall(visit(assignment))).await));
     }
     let checks = plan.assignments.len();
     text.push_str(&format!("in all {} series of samples on /metrics, {} of them pushed (Datadog custom metrics: unique tag sets), \
@@ -55,18 +61,15 @@ fn examine(assignment: &Assignment, ran: &Ran) -> (String, bool, (usize, usize))
     for end in &ran.report.ends {
         let server = match end.endpoint {
             Endpoint::Publisher if kind.ends.len() > 1 => assignment.publisher.as_ref(),
-            _ => Some(&assignment.server),
+            _ => assignment.server.as_ref(),
         };
         let name = server.map_or("", |server| server.name.as_str());
         match &end.result {
             Ok(answer) => {
                 let columns = answer.columns();
                 let all = columns.iter().map(metrics::Column::len).sum::<usize>();
-                let pushed = columns
-                    .iter()
-                    .filter(|column| column.family().pushed)
-                    .map(metrics::Column::len)
-                    .sum::<usize>();
+                let pushed =
+                    columns.iter().filter(|column| column.family().pushed).map(custom_metrics).sum::<usize>();
                 series = (series.0 + all, series.1 + pushed);
                 text.push_str(&format!(
                     "  ok       {} {name}: {all} series in {} families\n",
@@ -101,12 +104,54 @@ fn examine(assignment: &Assignment, ran: &Ran) -> (String, bool, (usize, usize))
         }
         if let Some(server) = server {
             warn(&mut text, server);
+            text.extend(serverless(assignment, server).map(|words| format!("  cost     {words}\n")));
         }
     }
     for (endpoint, words) in &ran.learned {
         text.push_str(&format!("  learned  {}: {words}\n", endpoint.as_str()));
     }
     (text, ok, series)
+}
+
+/// What is to be said of a check that is not run because that costs money.
+fn estimate(assignment: &Assignment, learned: &[(Endpoint, String)]) -> String {
+    let kind = assignment.config.kind();
+    let mut text = format!(
+        "{} ({}, every {:?}, timeout {:?})\n  not run  each run costs money; `datapulse once {} --spend` runs it now\n",
+        assignment.key, kind.word, assignment.every, assignment.timeout, assignment.key.check
+    );
+    for need in kind.needs {
+        text.push_str(&format!("  needs    {}: {} ({})\n", need.grant, need.purpose, need.statement));
+    }
+    for (_, words) in learned {
+        text.push_str(&format!("  cost     {words}\n"));
+    }
+    text
+}
+
+/// Custom metrics of Datadog: a name with a set of tags each. A histogram is a metric a bucket, a count and a sum.
+fn custom_metrics(column: &metrics::Column) -> usize {
+    match column.values() {
+        Values::Numbers(_) => column.len(),
+        Values::Histograms(bounds, rows) => rows.len() * (bounds.len() + 3),
+    }
+}
+
+/// What being asked costs a server that is paid by time. <https://aws.amazon.com/redshift/pricing/>
+fn serverless(assignment: &Assignment, server: &config::target::Server) -> Option<String> {
+    const BASE: f64 = 128.0;
+    const LEAST: f64 = 60.0;
+    if !server.target.is_serverless() {
+        return None;
+    }
+    let runs = 86_400.0 / assignment.every.as_secs_f64().max(1.0);
+    let hours = runs * LEAST.min(assignment.every.as_secs_f64()) / 3600.0;
+    Some(format!(
+        "a serverless database is paid while it is asked, at least {LEAST:.0} s each time: {runs:.0} runs a day are {hours:.1} hours, \
+         on Redshift {:.0} RPU hours a day at its default of {BASE:.0} RPU, or {:.0} at 8",
+        hours * BASE,
+        hours * 8.0
+    ))
 }
 
 fn families(columns: &[metrics::Column]) -> usize {

@@ -4,14 +4,15 @@ use super::{FAILED, Once, OnceOutput, USAGE, complain, print};
 use crate::actor;
 use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key};
-use crate::check::{Check, Report};
+use crate::check::{Check, Listing, Report};
 use crate::checks::Visit;
 use crate::config::secret::{Environment, Vault};
 use crate::config::{self, Assignment, Plan};
+use crate::state::State;
 use futures_util::future::join_all;
 use metrics::Part;
 use metrics::exposition::{Dialect, encode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
@@ -35,12 +36,18 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
         complain(format!("there is no check \"{unknown}\"; known: {}", known.join(", ")));
         return ExitCode::from(USAGE);
     }
+    let paid = |one: &&Assignment| !one.config.kind().target && !flags.spend;
+    let unpaid: Vec<&str> = plan.assignments.iter().filter(paid).map(|one| one.key.check.as_str()).collect();
+    if let Some(name) = flags.checks.iter().find(|name| unpaid.contains(&name.as_str())) {
+        complain(format!("a run of \"{name}\" costs money; say --spend if it is to run now"));
+        return ExitCode::from(USAGE);
+    }
     let board = Board::new(now);
-    let moment = run_all(&plan, &flags.checks, environment, &board).await;
+    let moment = run_all(&plan, flags, environment, &board).await;
     let cards = board.view();
     let failed = cards.iter().any(|(_, card)| card.last().is_none_or(|last| !last.problems.is_empty()));
     let text = match flags.output {
-        OnceOutput::Table => table(&cards, moment),
+        OnceOutput::Table => table(&cards, moment) + &left_out(&flags.checks, &unpaid),
         OnceOutput::Prometheus => {
             String::from_utf8_lossy(&encode(&board.snapshot(), moment.into_std(), Dialect::Text, &[]))
                 .into_owned()
@@ -56,13 +63,19 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
 
 /// Runs all named checks at the same time, and puts their reports on the board. Gives the moment at which to look at it, the start:
 /// a fast check must not look overdue because a slow one was waited for.
-async fn run_all(plan: &Plan, names: &[String], environment: Environment, board: &Board) -> Instant {
+async fn run_all(plan: &Plan, flags: &Once, environment: Environment, board: &Board) -> Instant {
     let moment = Instant::now();
     let vault = Arc::new(Vault::new(environment, &plan.base));
-    let wanted = plan.assignments.iter().filter(|one| names.is_empty() || names.contains(&one.key.check));
+    vault.expect(plan.expected());
+    let named = |one: &&Assignment| flags.checks.is_empty() || flags.checks.contains(&one.key.check);
+    let wanted = plan.assignments.iter().filter(named).filter(|one| flags.spend || one.config.kind().target);
     let runs = wanted.map(|assignment| {
         board.register(&assignment.key, assignment.spec());
-        let run = assignment.config.visit(Run { assignment, vault: &vault });
+        let run = assignment.config.visit(Run {
+            assignment,
+            vault: &vault,
+            state: plan.state(&assignment.key, false),
+        });
         async move { (assignment, run.await) }
     });
     for (assignment, ran) in join_all(runs).await {
@@ -81,22 +94,43 @@ pub(crate) struct Ran {
 pub(crate) struct Run<'a> {
     pub(crate) assignment: &'a Assignment,
     pub(crate) vault: &'a Arc<Vault>,
+    /// Only looked at: a process that runs may hold it.
+    pub(crate) state: Option<State>,
 }
 
 impl Visit for Run<'_> {
     type Out = Pin<Box<dyn Future<Output = Ran> + Send>>;
 
     fn visit<C: Check>(self, config: &C::Config) -> Self::Out {
-        let clients = self.assignment.clients(self.vault);
+        let clients = self.assignment.clients(self.vault, self.state);
         let config = config.clone();
         Box::pin(async move {
             let mut check = C::new(&config, &clients);
+            // What was known before is not shown as new, but its counters and budgets go on from there.
+            check.recall(jiff::Timestamp::now()).await;
             let report = actor::execute(&mut check, clients.timeout).await;
             let learned = check.learned();
             if let Some(problem) = actor::clean_up(&mut check).await {
                 tracing::warn!(%problem, "a statement was left behind");
             }
             Ran { report, learned }
+        })
+    }
+}
+
+/// What a check knows without running: for checks whose runs cost money.
+pub(crate) struct Recall<'a>(pub(crate) Run<'a>);
+
+impl Visit for Recall<'_> {
+    type Out = Pin<Box<dyn Future<Output = Vec<(crate::check::Endpoint, String)>> + Send>>;
+
+    fn visit<C: Check>(self, config: &C::Config) -> Self::Out {
+        let clients = self.0.assignment.clients(self.0.vault, self.0.state);
+        let config = config.clone();
+        Box::pin(async move {
+            let mut check = C::new(&config, &clients);
+            check.recall(jiff::Timestamp::now()).await;
+            check.learned()
         })
     }
 }
@@ -115,13 +149,45 @@ fn table(cards: &[(Key, Card)], now: Instant) -> String {
         for (endpoint, reason, problem) in &last.problems {
             text.push_str(&format!("  {} {}: {problem}\n", endpoint.as_str(), reason.as_str()));
         }
-        let rows: Vec<(String, String)> = card.samples(now).flat_map(|part| rows(part)).collect();
+        let rows: Vec<(String, String)> =
+            card.facts().chain(card.samples(now)).flat_map(|part| rows(part)).collect();
         let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
         for (name, value) in rows {
             text.push_str(&format!("  {name:width$}  {value}\n"));
         }
+        for listing in card.rows(now) {
+            texts(&mut text, listing);
+        }
     }
     text
+}
+
+/// The rows for people: a line of facts for each, and what is long below it.
+fn texts(text: &mut String, listing: &Listing) {
+    for row in &listing.rows {
+        let mut facts = Vec::new();
+        let mut long = "";
+        for (name, value) in listing.columns.iter().zip(row) {
+            match value {
+                Value::Null => {}
+                Value::String(value) if *name == "text" => long = value,
+                Value::String(value) => facts.push(format!("{name} {value}")),
+                value => facts.push(format!("{name} {value}")),
+            }
+        }
+        text.push_str(&format!("  {}\n", facts.join(", ")));
+        for line in long.lines() {
+            text.push_str(&format!("      {line}\n"));
+        }
+    }
+}
+
+/// What was not run because it costs money.
+fn left_out(named: &[String], unpaid: &[&str]) -> String {
+    if unpaid.is_empty() || !named.is_empty() {
+        return String::new();
+    }
+    format!("not run, because each run costs money: {}; run them with --spend\n", unpaid.join(", "))
 }
 
 /// Each sample as its name with its own labels, and its value.
@@ -159,7 +225,13 @@ mod tests {
         let plan = config::load(&file).unwrap();
         std::fs::remove_file(&file).unwrap();
         let board = Board::new(SystemTime::UNIX_EPOCH);
-        let moment = run_all(&plan, &[], Arc::new(|_| None), &board).await;
+        let flags = Once {
+            checks: Vec::new(),
+            config: super::super::ConfigFile { config_file: file },
+            output: OnceOutput::Table,
+            spend: false,
+        };
+        let moment = run_all(&plan, &flags, Arc::new(|_| None), &board).await;
         assert!(moment.elapsed() > Duration::from_millis(1100), "longer than the fast report is fresh");
         let states: Vec<_> = board
             .view()

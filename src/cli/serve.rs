@@ -6,6 +6,7 @@ use crate::config::secret::{Environment, Vault};
 use crate::config::{self, Plan};
 use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig, page};
 use crate::run::Running;
+use crate::state::DataDir;
 use crate::task;
 use crate::vitals::Vitals;
 use std::process::ExitCode;
@@ -64,6 +65,8 @@ pub(crate) struct Exporter {
     web: WebConfig,
     board: Arc<Board>,
     vault: Arc<Vault>,
+    /// Ours alone as long as this process lives.
+    data_dir: Option<DataDir>,
 }
 
 impl Exporter {
@@ -73,8 +76,9 @@ impl Exporter {
             .map_err(|faults| format!("the configuration has faults; see `datapulse validate`\n{faults}"))?;
         let web = flags.web_config_file.as_deref().map_or_else(|| Ok(WebConfig::none()), WebConfig::open);
         let web = web.map_err(|faults| format!("the web configuration has faults\n{faults}"))?;
+        let data_dir = plan.data_dir.as_deref().map(DataDir::claim).transpose()?;
         let vault = Arc::new(Vault::new(environment, &plan.base));
-        Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault })
+        Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault, data_dir })
     }
 
     /// Where the reports will hang.
@@ -84,7 +88,7 @@ impl Exporter {
 
     /// Runs the checks and serves on these listeners until a signal, then ends all of it within 10 s.
     pub(crate) async fn run(self, listeners: Vec<TcpListener>, signals: Signals) {
-        let Self { flags, plan, web, board, vault } = self;
+        let Self { flags, plan, web, board, vault, data_dir } = self;
         let file = flags.config.config_file.clone();
         let running = Running::start(file, plan, Arc::clone(&board), Arc::clone(&vault));
         let counters = Arc::new(HttpCounters::default());
@@ -118,6 +122,8 @@ impl Exporter {
             () = signals.stop() => tracing::warn!("told to stop again: ending at once"),
         }
         drop(vitals);
+        // The last to go: what a check still writes at its end must meet nobody else.
+        drop(data_dir);
         tracing::info!("stopped");
     }
 }

@@ -1,5 +1,6 @@
 //! The sections of the configuration: files, targets and checks, with all that has to fit together.
 
+use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
 use super::node::{Entry, Node, parse};
@@ -7,7 +8,10 @@ use super::read::{read, read_rest};
 use super::scalar::Interval;
 use super::servers::{Servers, check_labels};
 use super::target::{Server, Thresholds};
-use super::{Assignment, DEFAULT_LIMIT, LONGEST_DEFAULT_TIMEOUT, Outputs, Plan, Secrets, read_file};
+use super::{
+    Assignment, DEFAULT_LIMIT, LONGEST_AWS_TIMEOUT, LONGEST_DEFAULT_TIMEOUT, Outputs, PAID_INTERVAL, Plan,
+    SHORTEST_ALIGNED, Secrets, read_file,
+};
 use crate::board::Key;
 use crate::checks::{self, Kind};
 use schemars::JsonSchema;
@@ -93,10 +97,15 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
             )),
         }
     }
+    let data_dir = root.get("data_dir").filter(|node| !node.is_nothing());
+    let data_dir: Option<PathBuf> = data_dir.and_then(|node| read(node, "data_dir", faults));
+    let data_dir = data_dir.map(|dir| base.join(dir));
     let mut reader = Checks {
         servers: &mut servers,
         defaults: defaults.as_ref(),
+        data_dir: data_dir.as_deref(),
         names: BTreeMap::new(),
+        families: Families::new(),
         found: Vec::new(),
     };
     for (path, item) in checks {
@@ -111,9 +120,8 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     if let Some(otlp) = outputs.as_mut().and_then(|outputs| outputs.otlp.as_mut()) {
         otlp.ca = otlp.ca.take().map(|ca| base.join(ca));
     }
-    let data_dir: Option<PathBuf> = section("data_dir").and_then(|node| read(node, "data_dir", faults));
     Some(Plan {
-        data_dir: data_dir.map(|dir| base.join(dir)),
+        data_dir,
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
         assignments,
@@ -166,8 +174,10 @@ fn unknown_check(at: &Node, path: &str, word: &str) -> Fault {
 struct Checks<'a> {
     servers: &'a mut Servers<'a>,
     defaults: Option<&'a Node>,
+    data_dir: Option<&'a Path>,
     /// Where each name was given.
     names: BTreeMap<String, String>,
+    families: Families,
     found: Vec<Assignment>,
 }
 
@@ -193,7 +203,11 @@ impl Checks<'_> {
         }
         let letter = node.clone();
         // Only a check with two ends has a publisher.
-        let server_keys = if kind.ends.len() > 1 { &SERVERS[..] } else { &SERVERS[..2] };
+        let server_keys = match (kind.target, kind.ends.len()) {
+            (false, _) => &[][..],
+            (true, ..2) => &SERVERS[..2],
+            (true, _) => &SERVERS[..],
+        };
         let mut servers = node.split(server_keys);
         let envelope_node = node.split(&ENVELOPE);
         let also: Vec<&str> = server_keys.iter().chain(&ENVELOPE).copied().collect();
@@ -205,18 +219,25 @@ impl Checks<'_> {
         let publisher = servers.take("publisher").map(|entry| {
             self.servers.server(&entry.value, &format!("{path}.publisher"), faults).map(|(_, server)| server)
         });
-        let targets = self.targets(&mut servers, &letter, &path, faults);
-        if let (Some(envelope), Some(config)) = (envelope, config) {
-            for (name, server, at) in targets {
-                let publisher = match &server.target.publisher {
-                    Some(own) if kind.ends.len() > 1 => {
-                        self.servers.named(own, &at, &format!("{path}.target"), faults)
-                    }
-                    _ => publisher.clone().flatten(),
-                };
-                let assignment = assignment(&envelope, kind, config.clone(), name, server, publisher);
-                self.found.push(assignment);
+        let targets =
+            if kind.target { self.targets(&mut servers, &letter, &path, faults) } else { Vec::new() };
+        let (Some(envelope), Some(config)) = (envelope, config) else { return };
+        self.families.add(&config, &envelope.name, &letter, &path, faults);
+        if !kind.target {
+            if self.data_dir.is_none() {
+                let hint = "write `data_dir: /var/lib/datapulse`: a restart must not pay twice, nor forget the day's budget";
+                faults.push(Fault::new(letter.place(), &path, "needs `data_dir`").hint(hint));
             }
+            self.found.push(assignment(&envelope, kind, config.clone(), None, None, None));
+        }
+        for (name, server, at) in targets {
+            let publisher = match &server.target.publisher {
+                Some(own) if kind.ends.len() > 1 => {
+                    self.servers.named(own, &at, &format!("{path}.target"), faults)
+                }
+                _ => publisher.clone().flatten(),
+            };
+            self.found.push(assignment(&envelope, kind, config.clone(), name, Some(server), publisher));
         }
     }
 
@@ -331,24 +352,34 @@ fn assignment(
     kind: &Kind,
     config: checks::Config,
     target: Option<String>,
-    server: Arc<Server>,
+    server: Option<Arc<Server>>,
     publisher: Option<Arc<Server>>,
 ) -> Assignment {
     let duration = |interval: &Option<Interval>| interval.as_ref().map(Interval::duration);
     // A check without a default interval and without one of its own was refused above.
-    let every = duration(&envelope.every).or(kind.every).unwrap_or(LONGEST_DEFAULT_TIMEOUT);
+    let paid = server.as_ref().is_some_and(|server| server.target.is_serverless());
+    let default = kind.every.map(|every| if paid { every.max(PAID_INTERVAL) } else { every });
+    let every = duration(&envelope.every).or(default).unwrap_or(LONGEST_DEFAULT_TIMEOUT);
     let mut labels = envelope.labels.clone();
-    labels.extend(server.target.labels.clone());
+    let mut thresholds = envelope.thresholds.over(&Thresholds::default());
+    if let Some(server) = &server {
+        labels.extend(server.target.labels.clone());
+        thresholds = server.target.thresholds.over(&envelope.thresholds);
+    }
+    // What is loaded every hour is asked for at the same minute of each hour, also after a restart.
+    let aligned = !kind.target && every >= SHORTEST_ALIGNED;
+    let longest =
+        if kind.target { every.min(LONGEST_DEFAULT_TIMEOUT) } else { (every / 2).min(LONGEST_AWS_TIMEOUT) };
     Assignment {
         key: Key { check: envelope.name.clone(), target },
         config,
         every,
-        offset: duration(&envelope.offset),
-        timeout: duration(&envelope.timeout).unwrap_or(every.min(LONGEST_DEFAULT_TIMEOUT)),
+        offset: duration(&envelope.offset).or(aligned.then_some(Duration::ZERO)),
+        timeout: duration(&envelope.timeout).unwrap_or(longest),
         keep_for: duration(&envelope.keep_for),
         limit: envelope.limit.unwrap_or(DEFAULT_LIMIT),
         labels,
-        thresholds: server.target.thresholds.over(&envelope.thresholds),
+        thresholds,
         server,
         publisher,
     }
@@ -409,8 +440,11 @@ mod tests {
             ("conf.d/ignored.txt", "]["),
         ];
         let plan = load("include", text, &beside).unwrap();
-        let names: Vec<_> =
-            plan.assignments.iter().map(|one| (one.key.to_string(), one.server.name.clone())).collect();
+        let names: Vec<_> = plan
+            .assignments
+            .iter()
+            .map(|one| (one.key.to_string(), one.server.as_ref().unwrap().name.clone()))
+            .collect();
         assert_eq!(names, [("one@late".into(), "late".into()), ("two".into(), "h:1".into())]);
     }
 
@@ -443,7 +477,7 @@ mod tests {
     fn words_that_yaml_would_bend_stay_text() {
         let text = "checks:\n  - pg_subscription: {name: 08, target: {host: NO, user: on, database: 1e3}}\n";
         let plan = load("words", text, &[]).unwrap();
-        let target = &plan.assignments[0].server.target;
+        let target = &plan.assignments[0].server.as_ref().unwrap().target;
         assert_eq!(plan.assignments[0].key.check, "08");
         assert_eq!(
             [&target.host, &target.user, &target.database],

@@ -1,11 +1,11 @@
 //! The targets of the configuration, by name.
 
 use super::fault::{Fault, Faults, suggest};
-use super::node::Node;
-use super::read::read;
+use super::node::{Node, parse};
+use super::read::read_rest;
 use super::secret::Text;
 use super::sections::mapping;
-use super::target::{Server, Target};
+use super::target::{Auth, Port, Server, Target};
 use crate::{board, checks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -45,11 +45,64 @@ impl Servers<'_> {
         name: Option<&str>,
         faults: &mut Faults,
     ) -> Option<Arc<Server>> {
-        let mut target: Target = read(node, path, faults)?;
+        let mut node = node.clone();
+        if let Some(from) = node.take("from") {
+            Self::fill_from(&mut node, &from.value, path, faults)?;
+        }
+        let mut target: Target = read_rest(&node, path, &["from"], faults)?;
+        if target.auth == Some(Auth::Iam) && target.cluster().is_none() {
+            let at = node.get("auth").unwrap_or(&node).place();
+            let hint =
+                "write `cluster: {rds: name}`, `{redshift: name}` or `{redshift_serverless: workgroup}`";
+            faults.push(
+                Fault::new(at, format!("{path}.auth"), "the host name does not tell which cluster this is")
+                    .hint(hint),
+            );
+        }
+        if target.auth == Some(Auth::Iam) && target.password.is_some() {
+            let at = node.get("password").unwrap_or(&node).place();
+            faults.push(Fault::new(
+                at,
+                format!("{path}.password"),
+                "there is `auth: iam` as well; write one of the two",
+            ));
+        }
         check_labels(&target.labels, node.get("labels"), &format!("{path}.labels"), faults);
         target.ca = target.ca.map(|ca| self.base.join(ca));
         let name = name.map_or_else(|| inline_name(&target), str::to_owned);
         Some(Arc::new(Server { name, target }))
+    }
+
+    /// Puts a reference in the place of each key that is not written: a whole target is kept elsewhere.
+    fn fill_from(node: &mut Node, from: &Node, path: &str, faults: &mut Faults) -> Option<()> {
+        let text = from.text().unwrap_or_default();
+        // Keys here, and what they are called there.
+        let (scheme, keys) = if let Some(path) =
+            text.strip_prefix("ssm-path:").filter(|path| path.starts_with('/'))
+        {
+            let path = format!("ssm:{}/", path.trim_end_matches('/'));
+            (path, ["hostname", "port", "username", "password", "dbname"])
+        } else if let Some(name) =
+            text.strip_prefix("secretsmanager:").filter(|name| !name.is_empty() && !name.contains('#'))
+        {
+            (format!("secretsmanager:{name}#"), ["host", "port", "username", "password", "dbname"])
+        } else {
+            let hint = "write \"ssm-path:/path/\" or \"secretsmanager:name\"";
+            faults.push(
+                Fault::new(from.place(), format!("{path}.from"), "not a source of a whole target").hint(hint),
+            );
+            return None;
+        };
+        let iam = node.get("auth").is_some();
+        let mut lines = String::new();
+        for (key, leaf) in ["host", "port", "user", "password", "database"].into_iter().zip(keys) {
+            if !(iam && key == "password") {
+                lines.push_str(&format!("{key}: {}\n", serde_json::Value::from(format!("{scheme}{leaf}"))));
+            }
+        }
+        let others = parse(&from.place().file, &lines, faults)?;
+        node.fill(&others);
+        Some(())
     }
 
     pub(super) fn named(
@@ -93,7 +146,10 @@ fn inline_name(target: &Target) -> String {
         Text::Plain(host) => host.clone(),
         Text::Kept(reference) => reference.to_string(),
     };
-    target.port.map_or(host.clone(), |port| format!("{host}:{port}"))
+    match &target.port {
+        Some(Port::Plain(port)) => format!("{host}:{port}"),
+        _ => host,
+    }
 }
 
 /// Refuses names that are no label names, or that samples have anyway.

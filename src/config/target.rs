@@ -2,10 +2,13 @@
 
 use super::scalar::{Interval, Size};
 use super::secret::{Reference, Text};
+use crate::net::aws::{Cluster, Place};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// A server and how to log in.
@@ -15,11 +18,23 @@ pub struct Target {
     /// Host name or address; also the name that the certificate has to carry.
     pub host: Text,
     /// TCP port; the protocol's own when absent (PostgreSQL: 5432).
-    pub port: Option<u16>,
+    pub port: Option<Port>,
     /// Login role.
     pub user: Text,
     /// Where its password is kept.
     pub password: Option<Reference>,
+    /// `iam`: instead of a password, a token that AWS gives for each login to RDS, Aurora or Redshift.
+    pub auth: Option<Auth>,
+    /// AWS region of `auth: iam`; told by the host name when absent.
+    pub region: Option<String>,
+    /// ARN of a role to assume for `auth: iam`.
+    pub assume_role: Option<String>,
+    /// What AWS calls the cluster; told by the host name when absent.
+    pub cluster: Option<Cluster>,
+    /// It pauses when nobody asks and is paid while it is asked, such as Aurora Serverless: checks run every 15m by default, and no
+    /// session stays open between two runs. Redshift Serverless is known by its host name.
+    #[serde(default)]
+    pub serverless: bool,
     /// Database to connect to.
     pub database: Text,
     /// How the connection is protected.
@@ -38,6 +53,101 @@ pub struct Target {
     /// Limits of this target, joined by the bundled rules; they beat the check's.
     #[serde(default)]
     pub thresholds: Thresholds,
+}
+
+/// A port: a number, or where it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// The number.
+    Plain(u16),
+    /// Where it is kept; a source without it means the protocol's own port.
+    Kept(Reference),
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl de::Visitor<'_> for Read {
+            type Value = Port;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a port, 1 to 65535")
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Port, E> {
+                let port = u16::try_from(number).ok().filter(|port| *port > 0);
+                port.map(Port::Plain).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Port, E> {
+                match (text.parse::<u64>(), Reference::parse(text)) {
+                    (Ok(number), _) => self.visit_u64(number),
+                    (_, Some(reference)) => Ok(Port::Kept(reference)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for Port {
+    fn schema_name() -> Cow<'static, str> {
+        "Port".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 65535 }, { "type": "string" }],
+            "description": "a port, or where it is kept"
+        })
+    }
+}
+
+/// How to log in without a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// A token of AWS Identity and Access Management.
+    Iam,
+}
+
+impl Target {
+    /// What has to be resolved before a login, without the port, which may be missing.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        let texts = [&self.host, &self.user, &self.database].into_iter().filter_map(|text| match text {
+            Text::Plain(_) => None,
+            Text::Kept(reference) => Some(reference),
+        });
+        texts.chain(&self.password)
+    }
+
+    /// The port, where it is kept elsewhere.
+    pub fn port_reference(&self) -> Option<&Reference> {
+        match &self.port {
+            Some(Port::Kept(reference)) => Some(reference),
+            _ => None,
+        }
+    }
+
+    /// What AWS calls it.
+    pub fn cluster(&self) -> Option<Cluster> {
+        match (&self.cluster, &self.host) {
+            (Some(cluster), _) => Some(cluster.clone()),
+            (None, Text::Plain(host)) => Cluster::of_host(host),
+            (None, Text::Kept(_)) => None,
+        }
+    }
+
+    /// Whether it is paid by the time in which it is asked.
+    pub fn is_serverless(&self) -> bool {
+        self.serverless || matches!(self.cluster(), Some(Cluster::RedshiftServerless(_)))
+    }
+
+    /// Where in AWS it is, and as whom to ask there.
+    pub fn place(&self) -> Place {
+        let host = match &self.host {
+            Text::Plain(host) => Cluster::region_of_host(host),
+            Text::Kept(_) => None,
+        };
+        Place { region: self.region.clone().or(host), assume_role: self.assume_role.clone() }
+    }
 }
 
 /// How a connection is protected.
@@ -120,6 +230,32 @@ pub struct Server {
     pub name: String,
     /// How to reach it; paths are absolute.
     pub target: Target,
+}
+
+impl Server {
+    /// What a check has in place of a target when it asks an AWS API. Nothing answers there.
+    pub fn nowhere() -> Self {
+        let none = || Text::Plain(String::new());
+        let target = Target {
+            host: none(),
+            port: None,
+            user: none(),
+            password: None,
+            auth: None,
+            region: None,
+            assume_role: None,
+            cluster: None,
+            serverless: false,
+            database: none(),
+            tls: Tls::default(),
+            ca: None,
+            role: Role::Any,
+            labels: BTreeMap::new(),
+            publisher: None,
+            thresholds: Thresholds::default(),
+        };
+        Self { name: "no target".to_owned(), target }
+    }
 }
 
 #[cfg(test)]

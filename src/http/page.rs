@@ -3,14 +3,18 @@
 use super::{POLICY, Page};
 use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key, State};
+use crate::check::Listing;
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::time::Instant;
 
 /// Rows of samples that the page shows of one check; /api/v1/checks has all.
 const MOST_ROWS: usize = 120;
+
+/// Characters of a statement that the page shows.
+const LONGEST_TEXT: usize = 600;
 
 const STYLE: &str = include_str!("../web/page.css");
 
@@ -116,11 +120,14 @@ fn section(html: &mut String, key: &Key, card: &Card, now: Instant, time: Timest
         html.push_str(&format!("<p class=\"problem\"><b>{endpoint}: {reason}</b> {}</p>\n", escape(text)));
     }
     values(html, card, now);
+    for listing in card.rows(now).filter(|listing| !listing.rows.is_empty()) {
+        table(html, listing);
+    }
     html.push_str("</section>\n");
 }
 
 fn values(html: &mut String, card: &Card, now: Instant) {
-    let parts: Vec<_> = card.samples(now).collect();
+    let parts: Vec<_> = card.facts().chain(card.samples(now)).collect();
     let all: usize = parts.iter().map(|part| part.answer.len()).sum();
     if all == 0 {
         return;
@@ -144,6 +151,47 @@ fn values(html: &mut String, card: &Card, now: Instant) {
         html.push_str(&format!("<p>{} more in <a href=\"/api/v1/checks\">JSON</a></p>", all - MOST_ROWS));
     }
     html.push_str("</details>\n");
+}
+
+/// The rows for people: statements in flight, the longest first.
+fn table(html: &mut String, listing: &Listing) {
+    html.push_str("<table class=\"rows\"><thead><tr>");
+    for name in listing.columns {
+        html.push_str(&format!("<th scope=\"col\">{}</th>", escape(&name.replace('_', " "))));
+    }
+    html.push_str("</tr></thead><tbody>\n");
+    for row in listing.rows.iter().take(MOST_ROWS) {
+        html.push_str("<tr>");
+        for (name, value) in listing.columns.iter().zip(row) {
+            html.push_str(&match value {
+                Value::Null => "<td></td>".to_owned(),
+                Value::Number(number) if name.ends_with("_minutes") => {
+                    format!("<td class=\"number\">{:.1}</td>", number.as_f64().unwrap_or_default())
+                }
+                Value::String(text) if *name == "text" => {
+                    format!("<td><code>{}</code></td>", escape(&beginning(text)))
+                }
+                Value::String(text) => format!("<td>{}</td>", escape(text)),
+                value => format!("<td>{}</td>", escape(&value.to_string())),
+            });
+        }
+        html.push_str("</tr>\n");
+    }
+    html.push_str("</tbody></table>\n");
+    if listing.rows.len() > MOST_ROWS {
+        html.push_str(&format!(
+            "<p>{} more in <a href=\"/api/v1/checks\">JSON</a></p>\n",
+            listing.rows.len() - MOST_ROWS
+        ));
+    }
+}
+
+/// As much of a text as a page should hold; /api/v1/checks has all of it.
+fn beginning(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_TEXT) {
+        Some((end, _)) => format!("{} …", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 fn ago(now: Timestamp, then: Timestamp) -> String {

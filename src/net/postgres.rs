@@ -3,19 +3,19 @@
 mod failure;
 mod login;
 mod refusals;
-mod table;
 #[cfg(test)]
 mod tests;
-
-pub use table::{Row, Table};
 
 use crate::check::{Problem, Reason};
 use crate::config::secret::{Reference, Text, Vault};
 use crate::config::target::Server;
+use crate::net::aws::Cluster;
 use crate::net::stream;
+use crate::net::table::Table;
 use failure::Failure;
 use futures_util::TryStreamExt;
 use login::Open;
+use metrics::{Answer, Metric, Unit};
 use refusals::Refusals;
 use std::fmt;
 use std::pin::pin;
@@ -30,6 +30,21 @@ const ANSWER_LIMIT: u64 = 16 * 1024 * 1024;
 const ROW_LIMIT: usize = 100_000;
 /// A cancel request that hangs must not take the time of the next run.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(1);
+/// A session that idles longer is closed between two runs: it holds memory on the server, and firewalls forget it. A serverless
+/// one is closed at once, because it would never pause.
+const LONGEST_IDLE: Duration = Duration::from_mins(5);
+
+/// How a cluster that is paused looks from outside.
+const UNREACHABLE: [Reason; 5] =
+    [Reason::Dns, Reason::Connect, Reason::ConnectTimeout, Reason::Starting, Reason::Io];
+
+/// `datapulse_target_paused`
+pub static PAUSED: Metric<0> = Metric::gauge(
+    "datapulse.target.paused",
+    Unit::None,
+    &[],
+    "1 when AWS says that the cluster is paused, stopped or on its way from or to that; 0 when it answers. Only where AWS knows it",
+);
 
 /// The way to one server, for one end of one check: at most one connection, opened when it is needed.
 #[derive(Debug)]
@@ -37,6 +52,7 @@ pub struct Link {
     server: Arc<Server>,
     vault: Arc<Vault>,
     timeout: Duration,
+    every: Duration,
     /// Ready for a question. It leaves this place before it is used, and comes back only after a good answer.
     ready: Option<Open>,
     /// Has a question that was not answered to the end. Never asked again: only cancelled and closed.
@@ -78,7 +94,16 @@ impl Link {
     /// A link without connection. `timeout` is the check's: the server is told to give up a little earlier by itself.
     /// `every` is the check's too: a refused login is tried again after 1, 2, 4 and then every 8 of it.
     pub fn new(server: Arc<Server>, vault: Arc<Vault>, timeout: Duration, every: Duration) -> Self {
-        Self { server, vault, timeout, ready: None, asked: None, logins: 0, refusals: Refusals::new(every) }
+        Self {
+            server,
+            vault,
+            timeout,
+            every,
+            ready: None,
+            asked: None,
+            logins: 0,
+            refusals: Refusals::new(every),
+        }
     }
 
     /// The name of the server, for messages.
@@ -153,6 +178,49 @@ impl Link {
         match done {
             Ok(result) => result.map_err(problem),
             Err(_) => Err(problem(format!("no answer within {CANCEL_TIMEOUT:?}"))),
+        }
+    }
+
+    /// Logs in, unless AWS says that the cluster is paused: that is a state (`false`, and [`PAUSED`] 1), and no failure. AWS is asked only
+    /// about a cluster that it has, and only when that cannot be reached; then a third of the time is kept for the question.
+    ///
+    /// # Errors
+    /// Those of [`Link::session`].
+    pub async fn awake(&mut self, deadline: Instant, facts: &mut Answer) -> Result<bool, Problem> {
+        let target = &self.server.target;
+        let (cluster, place) = (target.cluster(), target.place());
+        let Some(cluster) = cluster else {
+            self.session(deadline).await?;
+            return Ok(true);
+        };
+        match self.session(deadline - self.timeout / 3).await.map(|_| ()) {
+            Ok(()) => {
+                if !matches!(cluster, Cluster::RedshiftServerless(_)) {
+                    facts.set(&PAUSED, [], 0.0);
+                }
+                Ok(true)
+            }
+            Err(problem) if !UNREACHABLE.contains(&problem.reason) => Err(problem),
+            Err(problem) => match Box::pin(self.vault.aws().is_paused(&cluster, &place, deadline)).await {
+                Ok(Some(true)) => {
+                    facts.set(&PAUSED, [], 1.0);
+                    Ok(false)
+                }
+                Ok(_) => Err(problem),
+                Err(refused) => {
+                    tracing::debug!(server = %self.server.name, %refused, "could not ask whether the cluster is paused");
+                    Err(problem)
+                }
+            },
+        }
+    }
+
+    /// The end of a run: closes a session that is not worth keeping until the next one.
+    pub async fn rest(&mut self) {
+        if (self.every >= LONGEST_IDLE || self.server.target.is_serverless())
+            && let Some(open) = self.ready.take()
+        {
+            open.close().await;
         }
     }
 

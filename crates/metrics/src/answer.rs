@@ -45,6 +45,8 @@ impl Buckets {
     }
 }
 
+/// A small limit is meant for single things, not for the sums over them.
+pub const TOTALS: usize = 1000;
 /// Label values longer than this are cut, with an ellipsis as mark.
 pub const LONGEST_LABEL: usize = 1024;
 
@@ -117,11 +119,12 @@ impl Answer {
         self.columns.iter_mut().map(Column::seal).sum()
     }
 
-    /// Keeps at most `limit` rows of each family, the first set; returns each family that was cut with the number of rows lost.
+    /// Keeps at most `limit` rows of each family (of a total at least [`TOTALS`]), the first set; returns each family that was cut with the number of rows lost.
     /// Call before [`Answer::seal`], while rows stand in the order in which the check set them.
     pub fn cap(&mut self, limit: usize) -> Vec<(Handle, usize)> {
         let mut cut = Vec::new();
         for column in &mut self.columns {
+            let limit = if column.family.total { limit.max(TOTALS) } else { limit };
             let lost = column.len().saturating_sub(limit);
             if lost > 0 {
                 let kept: Vec<usize> = (0..limit).collect();

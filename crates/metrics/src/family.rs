@@ -106,6 +106,8 @@ pub struct Family {
     pub help: Cow<'static, str>,
     /// Whether OTLP and `DogStatsD` get it too; `/metrics` always does.
     pub pushed: bool,
+    /// A sum over things of which some have series of their own: kept whole where those are cut.
+    pub total: bool,
     /// The name that `DogStatsD` uses instead of the dotted one; no prefix is put before it.
     pub datadog_name: Option<String>,
 }
@@ -153,8 +155,16 @@ impl<const N: usize> Metric<N> {
             labels: Labels::Built(labels),
             help: Cow::Borrowed(help),
             pushed: true,
+            total: false,
             datadog_name: None,
         })
+    }
+
+    /// A sum over things of which some have series of their own; see [`Family::total`].
+    #[must_use]
+    pub const fn total(mut self) -> Self {
+        self.0.total = true;
+        self
     }
 
     /// A value that goes up and down.

@@ -165,6 +165,7 @@ mod tests {
             labels: Labels::Configured(vec!["pool".to_owned()]),
             help: "".into(),
             pushed: true,
+            total: false,
             datadog_name: None,
         })
     }

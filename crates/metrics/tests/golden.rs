@@ -60,6 +60,7 @@ fn connections() -> Arc<Family> {
         labels: Labels::Configured(vec!["country".to_owned()]),
         help: "Devices connected; count(distinct device) of the table.".into(),
         pushed: true,
+        total: false,
         datadog_name: Some("mccs.connection.hour.count".to_owned()),
     })
 }

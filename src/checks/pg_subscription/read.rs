@@ -2,7 +2,7 @@
 
 use super::server::{Server, read_server, wrong_tables};
 use crate::check::{Problem, Reason};
-use crate::net::postgres::{Row, Table};
+use crate::net::table::{Row, Table};
 use std::collections::BTreeMap;
 
 /// The words for workers.

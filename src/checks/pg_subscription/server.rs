@@ -1,7 +1,7 @@
 //! What every PostgreSQL server says of itself, at either end: its role and its clock. Shared with `pg_replication`.
 
 use crate::check::{Endpoint, Problem, Reason};
-use crate::net::postgres::{Row, Table};
+use crate::net::table::{Row, Table};
 use jiff::Timestamp;
 use metrics::{Answer, Metric, Unit};
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::secret::Vault;
 use crate::config::target::Server as Target;
-use crate::net::postgres::Table;
+use crate::net::table::Table;
 use metrics::Values;
 use std::sync::Arc;
 
@@ -119,6 +119,8 @@ fn check(config: &Config) -> PgSubscription {
         publisher: None,
         timeout,
         every: timeout,
+        limit: 1000,
+        state: None,
     };
     PgSubscription::new(config, &clients)
 }

@@ -109,6 +109,9 @@ fn by_code(code: &str) -> (Reason, Option<&'static str>) {
         "55P03" => (Reason::LockTimeout, Some("another session holds the lock: see pg_locks")),
         "57P01" | "57P02" | "57P05" | "25P03" => (Reason::Shutdown, None),
         // Every session of ours is read-only, so this code tells nothing about the role of the server.
+        "22021" => {
+            (Reason::Decode, Some("a text on the server is not in the encoding that its database says"))
+        }
         "25006" => (Reason::Query, Some("datapulse only reads: take out of the statement what writes")),
         "3D000" => (Reason::Query, Some("database: has to name a database of this server")),
         "42P01" | "42703" | "42883" => {

@@ -4,7 +4,8 @@ use super::Session;
 use super::failure;
 use crate::check::{Problem, Reason};
 use crate::config::secret::Vault;
-use crate::config::target::{Server, Tls};
+use crate::config::target::{Auth, Port, Server, Tls};
+use crate::net::aws::Cluster;
 use crate::net::stream::{self, Capped, Limit};
 use crate::net::tls;
 use crate::task::{self, Task};
@@ -68,13 +69,25 @@ pub(super) async fn login(
         problem
     };
     let host = vault.text(&target.host).await.map_err(named)?;
-    let user = vault.text(&target.user).await.map_err(named)?;
+    let port = port(target.port.as_ref(), vault).await.map_err(named)?;
+    let mut user = vault.text(&target.user).await.map_err(named)?;
     let database = vault.text(&target.database).await.map_err(named)?;
     let mut config = Config::new();
-    config.user(&user).dbname(&database).application_name("datapulse");
+    config.dbname(&database).application_name("datapulse");
     if let Some(reference) = &target.password {
         config.password(vault.secret(reference).await.map_err(named)?.expose());
     }
+    if target.auth == Some(Auth::Iam) {
+        // The plan is not made without a cluster.
+        let cluster = target.cluster().unwrap_or_else(|| Cluster::Rds(host.clone()));
+        let place = target.place();
+        // On the heap: few logins need it, and every one would hold its future.
+        let login = Box::pin(vault.aws().login(&cluster, &place, (&host, port), &user, &database, deadline));
+        let login = login.await.map_err(named)?;
+        config.password(login.password.as_bytes());
+        user = login.user;
+    }
+    config.user(&user);
     let tls = match target.tls {
         Tls::Disable => None,
         Tls::Require | Tls::VerifyCa | Tls::VerifyFull => {
@@ -83,7 +96,7 @@ pub(super) async fn login(
     };
     config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
 
-    let stream = stream::connect(&host, target.port.unwrap_or(PORT), deadline).await.map_err(named)?;
+    let stream = stream::connect(&host, port, deadline).await.map_err(named)?;
     let peer = stream.peer_addr().map_err(|error| {
         Problem::new(Reason::Io, format!("could not connect to {}", server.name)).because(error)
     })?;
@@ -105,6 +118,17 @@ pub(super) async fn login(
     };
     let open = Open { client, task, limit, peer, session, tls };
     settle(server, open, timeout).await
+}
+
+async fn port(port: Option<&Port>, vault: &Vault) -> Result<u16, Problem> {
+    let reference = match port {
+        None => return Ok(PORT),
+        Some(Port::Plain(port)) => return Ok(*port),
+        Some(Port::Kept(reference)) => reference,
+    };
+    let Some(text) = vault.optional(reference).await? else { return Ok(PORT) };
+    let port = text.expose().trim().parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| Problem::new(Reason::Secret, format!("{reference} is not a port")))
 }
 
 async fn rules(server: &Server) -> Result<Arc<ClientConfig>, Problem> {

@@ -44,7 +44,15 @@ impl<C: Check> Probe<C> {
         // As in the program: connections go on between runs.
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let clients = Clients { vault: stage::vault(), target, publisher, timeout: TIMEOUT, every: TIMEOUT };
+        let clients = Clients {
+            vault: stage::vault(),
+            target,
+            publisher,
+            timeout: TIMEOUT,
+            every: TIMEOUT,
+            limit: 1000,
+            state: None,
+        };
         Self { check: C::new(&config, &clients), config, runtime }
     }
 

@@ -1,4 +1,4 @@
-//! What a statement gave: named columns, values as the server writes them, read one by one.
+//! What a question gave, whoever answered: named columns, values as they were written, read one by one.
 
 use crate::check::{Problem, Reason};
 
@@ -29,12 +29,12 @@ pub struct Row<'a> {
 }
 
 impl Table {
-    pub(super) fn new(columns: impl Iterator<Item = String>) -> Self {
+    pub(crate) fn new(columns: impl Iterator<Item = String>) -> Self {
         Self { columns: columns.collect(), ..Self::default() }
     }
 
     /// Adds a row; a value that is an error stays in the row as unreadable.
-    pub(super) fn push<'v, E>(&mut self, values: impl Iterator<Item = Result<Option<&'v str>, E>>) {
+    pub(crate) fn push<'v, E>(&mut self, values: impl Iterator<Item = Result<Option<&'v str>, E>>) {
         for value in values {
             self.cells.push(match value {
                 Ok(Some(value)) => {

@@ -1,0 +1,11 @@
+//! SQL text in, masked text and statement counts out; no I/O, nothing but the standard library.
+//!
+//! Both fail closed: of what cannot be read for certain, [`mask()`] shows nothing and [`statements()`] counts the most.
+
+pub mod lexer;
+pub mod mask;
+pub mod statements;
+
+pub use lexer::{Dialect, Kind, Token, tokens};
+pub use mask::{UNREAD, mask};
+pub use statements::statements;

@@ -1,0 +1,201 @@
+//! `athena_query`: a query on Amazon Athena; its columns become metrics, and what it scans is counted against a budget.
+
+mod client;
+
+use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Recalled};
+use crate::columns::{self, Columns, DATA_TIMESTAMP, Teller};
+use crate::config::fault::{Fault, Faults};
+use crate::config::node::Node;
+use crate::config::read::read_rest;
+use crate::config::scalar::Interval;
+use crate::net::Clients;
+use crate::net::table::Table;
+use crate::spending::{BUDGET_REMAINING, Budget, Spending};
+use client::Athena;
+use digest::Dialect;
+use jiff::Timestamp;
+use metrics::{Answer, Handle, Metric, Unit};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// `datapulse_athena_scanned_bytes_total`
+pub static SCANNED: Metric<0> = Metric::counter(
+    "datapulse.athena.scanned",
+    Unit::Bytes,
+    &[],
+    "QueryExecution.Statistics.DataScannedInBytes of all queries of the check, also of those that failed or were stopped; survives a restart",
+);
+/// US dollars for a terabyte; <https://aws.amazon.com/athena/pricing/>
+const PRICE: f64 = 5.0;
+/// Athena bills at least so much for a query.
+const LEAST_BILLED: u64 = 10_000_000;
+
+/// The keys of `athena_query`.
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+pub struct Config {
+    /// Its own keys.
+    #[schemars(flatten)]
+    pub own: Own,
+    /// Columns to metrics.
+    #[schemars(flatten)]
+    pub columns: Columns,
+}
+
+/// The keys that no other check has.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    /// One statement that reads.
+    pub sql: String,
+    /// Workgroup.
+    #[serde(default = "primary")]
+    pub workgroup: String,
+    /// Where Athena puts the result, `s3://bucket/prefix/`; may be left out where the workgroup says it.
+    pub output: Option<String>,
+    /// Data catalog; `AwsDataCatalog` when absent.
+    pub catalog: Option<String>,
+    /// Database.
+    pub database: Option<String>,
+    /// What may be scanned in a day.
+    pub budget: Option<Budget>,
+    /// Takes the result of an equal query that is not older, which costs nothing (engine version 3).
+    pub reuse: Option<Interval>,
+    /// Region; the SDK's own when absent.
+    pub region: Option<String>,
+    /// ARN of a role to assume.
+    pub assume_role: Option<String>,
+}
+
+fn primary() -> String {
+    "primary".to_owned()
+}
+
+impl Config {
+    /// Reads the keys, and refuses a statement that could write.
+    pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Self> {
+        let mut node = node.clone();
+        let rest = node.split(&columns::KEYS);
+        let also: Vec<&str> = also.iter().chain(&columns::KEYS).copied().collect();
+        let own: Option<Own> = read_rest(&node, path, &also, faults);
+        let columns = columns::read(&rest, path, &also, faults);
+        let own = own?;
+        let mut good = true;
+        let mut refuse = |key: &str, message: String, hint: &str| {
+            let at = node.get(key).unwrap_or(&node).place();
+            let fault = Fault::new(at, format!("{path}.{key}"), message);
+            faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
+            good = false;
+        };
+        if let Err((message, hint)) = columns::only_reads(&own.sql, &[Dialect::Trino]) {
+            refuse("sql", message, hint);
+        }
+        if own.output.as_ref().is_some_and(|output| !output.starts_with("s3://")) {
+            refuse("output", "not a place in S3".to_owned(), "write s3://bucket/prefix/");
+        }
+        if own.reuse.is_some_and(|age| {
+            age.duration() < Duration::from_mins(1) || age.duration() > Duration::from_hours(168)
+        }) {
+            refuse("reuse", "Athena takes 1m to 7d".to_owned(), "");
+        }
+        Some(Self { own, columns: columns? }).filter(|_| good)
+    }
+}
+
+/// The check.
+pub struct AthenaQuery {
+    athena: Athena,
+    spending: Spending,
+    teller: Teller,
+    columns: Columns,
+    every: Duration,
+}
+
+impl Check for AthenaQuery {
+    type Config = Config;
+    const WORD: &'static str = "athena_query";
+    const EVERY: Option<Duration> = None;
+    const TARGET: bool = false;
+    const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+    const NEEDS: &'static [Need] = &[
+        Need {
+            endpoint: Endpoint::Own,
+            grant: "athena:StartQueryExecution athena:GetQueryExecution athena:GetQueryResults athena:StopQueryExecution",
+            purpose: "the query; StopQueryExecution ends one that takes too long, which would be paid to its end",
+            statement: "docs/iam/athena_query.json",
+        },
+        Need {
+            endpoint: Endpoint::Own,
+            grant: "glue:GetDatabase glue:GetTable glue:GetPartitions, s3 on the data and on the output",
+            purpose: "what Athena reads and writes in our name",
+            statement: "docs/iam/athena_query.json",
+        },
+    ];
+
+    fn families(config: &Config) -> Vec<Handle> {
+        config.columns.families().into_iter().chain([SCANNED.handle(), BUDGET_REMAINING.handle()]).collect()
+    }
+
+    fn new(config: &Config, clients: &Clients) -> Self {
+        Self {
+            athena: Athena::new(&config.own, clients.vault.aws()),
+            spending: Spending::new(clients.state.clone(), config.own.budget, &SCANNED),
+            teller: Teller::new(&config.columns, clients.limit),
+            columns: config.columns.clone(),
+            every: clients.every,
+        }
+    }
+
+    async fn run(&mut self, context: Context) -> Outcome {
+        let mut facts = Answer::new();
+        let mut notes = Vec::new();
+        let result = match self.ask(context.now, context.deadline).await {
+            Ok(table) => {
+                let told = self.teller.tell(&table, "the query", context.now, &mut facts);
+                notes = told.notes;
+                told.result
+            }
+            Err(problem) => Err(problem),
+        };
+        let kept = result.as_ref().ok().map(|answer| (answer, &facts));
+        // A value that could not be kept is good all the same; that it will be missing after a restart is told.
+        notes.extend(self.spending.ended(kept, Timestamp::now()).await.err());
+        self.spending.tell(&mut facts);
+        Outcome { ends: vec![End { notes, facts, ..End::new(Endpoint::Own, result) }] }
+    }
+
+    async fn give_up(&mut self) -> Result<(), Problem> {
+        let Some(bytes) = self.athena.stop().await? else { return Ok(()) };
+        self.spending.scanned(bytes);
+        self.spending.ended(None, Timestamp::now()).await
+    }
+
+    async fn recall(&mut self, now: Timestamp) -> Recalled {
+        let columns = self.columns.clone();
+        self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await
+    }
+
+    fn learned(&self) -> Vec<(Endpoint, String)> {
+        vec![(Endpoint::Own, self.spending.estimate(self.every, PRICE, 1e12, LEAST_BILLED))]
+    }
+}
+
+impl AthenaQuery {
+    async fn ask(&mut self, now: Timestamp, deadline: Instant) -> Result<Table, Problem> {
+        self.spending.begin(now).await?;
+        if let Some(id) = self.spending.left_running() {
+            let bytes = timeout_at(deadline, self.athena.stop_left(&id)).await.ok().flatten();
+            self.spending.scanned(bytes);
+        }
+        let late = |_elapsed| Athena::late();
+        let id = timeout_at(deadline, self.athena.start()).await.map_err(late)??;
+        self.spending.started(&id).await?;
+        let ended = timeout_at(deadline, self.athena.wait()).await.map_err(late)?;
+        // Also what failed was scanned, and is counted before anything else can go wrong.
+        self.spending.scanned(self.athena.scanned());
+        ended?;
+        timeout_at(deadline, self.athena.results(&id)).await.map_err(late)?
+    }
+}

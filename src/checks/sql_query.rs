@@ -1,0 +1,130 @@
+//! `sql_query`: one statement on PostgreSQL, Aurora or Redshift; its columns become metrics.
+
+#[cfg(test)]
+mod tests;
+
+use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
+use crate::columns::{self, Columns, Teller};
+use crate::config::fault::{Fault, Faults};
+use crate::config::node::Node;
+use crate::config::read::read_rest;
+use crate::net::Clients;
+use crate::net::postgres::{Link, PAUSED};
+use digest::Dialect;
+use metrics::{Answer, Handle};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The keys of `sql_query`.
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+pub struct Config {
+    /// Its own keys.
+    #[schemars(flatten)]
+    pub own: Own,
+    /// Columns to metrics.
+    #[schemars(flatten)]
+    pub columns: Columns,
+}
+
+/// The keys that no other check has.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Own {
+    /// One statement that reads. The session is in UTC and, on PostgreSQL, read-only.
+    pub sql: String,
+}
+
+/// The check.
+pub struct SqlQuery {
+    link: Link,
+    sql: String,
+    teller: Teller,
+}
+
+impl Config {
+    /// Reads the keys, and refuses a statement that could write.
+    pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Self> {
+        let mut node = node.clone();
+        let rest = node.split(&columns::KEYS);
+        let also: Vec<&str> = also.iter().chain(&columns::KEYS).copied().collect();
+        let own: Option<Own> = read_rest(&node, path, &also, faults);
+        let columns = columns::read(&rest, path, &also, faults);
+        let own = own?;
+        if let Err((message, hint)) = columns::only_reads(&own.sql, &[Dialect::Postgres, Dialect::Redshift]) {
+            let at = node.get("sql").unwrap_or(&node).place();
+            faults.push(Fault::new(at, format!("{path}.sql"), message).hint(hint));
+            return None;
+        }
+        Some(Self { own, columns: columns? })
+    }
+}
+
+impl Check for SqlQuery {
+    type Config = Config;
+    const WORD: &'static str = "sql_query";
+    const EVERY: Option<Duration> = Some(Duration::from_mins(1));
+    const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+    const NEEDS: &'static [Need] = &[
+        Need {
+            endpoint: Endpoint::Own,
+            grant: "CONNECT",
+            purpose: "the login",
+            statement: "GRANT CONNECT ON DATABASE {database} TO {user}",
+        },
+        Need {
+            endpoint: Endpoint::Own,
+            grant: "SELECT",
+            purpose: "the tables and views that the statement names, and nothing else",
+            statement: "GRANT SELECT ON the tables of the statement TO {user}",
+        },
+    ];
+
+    fn families(config: &Config) -> Vec<Handle> {
+        config.columns.families().into_iter().chain([PAUSED.handle()]).collect()
+    }
+
+    fn new(config: &Config, clients: &Clients) -> Self {
+        Self {
+            link: clients.link(),
+            sql: config.own.sql.clone(),
+            teller: Teller::new(&config.columns, clients.limit),
+        }
+    }
+
+    async fn run(&mut self, context: Context) -> Outcome {
+        let mut facts = Answer::new();
+        match self.link.awake(context.deadline, &mut facts).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Outcome { ends: vec![End { facts, ..End::new(Endpoint::Own, Ok(Answer::new())) }] };
+            }
+            Err(problem) => return Outcome::single(Err(problem)),
+        }
+        let table = self.link.ask(&self.sql, context.deadline).await.and_then(|tables| {
+            let what = || format!("the statement on {} gives no rows", self.link.name());
+            tables.into_iter().next().ok_or_else(|| Problem::new(Reason::Query, what()))
+        });
+        let end = match table {
+            Ok(table) => {
+                let source = format!("the statement on {}", self.link.name());
+                let told = self.teller.tell(&table, &source, context.now, &mut facts);
+                End { notes: told.notes, facts, ..End::new(Endpoint::Own, told.result) }
+            }
+            Err(problem) => End { facts, ..End::new(Endpoint::Own, Err(problem)) },
+        };
+        Outcome { ends: vec![end] }
+    }
+
+    async fn give_up(&mut self) -> Result<(), Problem> {
+        self.link.give_up().await
+    }
+
+    async fn rest(&mut self) {
+        self.link.rest().await;
+    }
+
+    fn learned(&self) -> Vec<(Endpoint, String)> {
+        self.link.known().map(|session| (Endpoint::Own, session.to_string())).into_iter().collect()
+    }
+}

@@ -1,0 +1,69 @@
+//! What a statement of the configuration may be.
+
+use digest::{Dialect, Kind, statements, tokens};
+
+/// Words that a statement which only reads can begin with.
+const READS: [&str; 7] = ["select", "with", "values", "table", "show", "describe", "explain"];
+
+/// Refuses what is not one statement that reads. Redshift and Athena have no read-only session, so this is what holds there, beside the
+/// rights of the role. Gives what is wrong and what to do.
+pub fn only_reads(sql: &str, dialects: &[Dialect]) -> Result<(), (String, &'static str)> {
+    // Dialects agree on where a statement ends unless a text has backslashes; then the stricter reading counts.
+    let count = dialects.iter().map(|dialect| statements(sql, *dialect)).max().unwrap_or_default();
+    if count != 1 {
+        return Err((format!("expected one statement, found {count}"), "write a check for each statement"));
+    }
+    let words: Vec<String> = tokens(sql, dialects.first().copied().unwrap_or(Dialect::Postgres))
+        .filter(|token| token.kind == Kind::Word)
+        .map(|token| token.text.to_ascii_lowercase())
+        .collect();
+    if !words.first().is_some_and(|word| READS.contains(&word.as_str())) {
+        return Err((
+            format!("not a statement that reads; it has to begin with one of {}", READS.join(", ")),
+            "",
+        ));
+    }
+    if words.iter().any(|word| word == "into") {
+        return Err((
+            "`into` makes a table".to_owned(),
+            "leave it out; as a name of your own, write \"into\"",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(sql: &str) -> Option<String> {
+        only_reads(sql, &[Dialect::Postgres, Dialect::Redshift]).err().map(|(message, _)| message)
+    }
+
+    #[test]
+    fn one_statement_that_reads_is_taken() {
+        for sql in [
+            "select 1",
+            " -- a comment\n WITH a as (select ';') select * from a;",
+            "select $$ ; drop table t $$",
+            "values (1), (2)",
+            "select \"into\" from t",
+        ] {
+            assert_eq!(refused(sql), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_second_statement_or_one_that_writes_is_refused() {
+        for (sql, words) in [
+            ("select 1; select 2", "found 2"),
+            ("", "found 0"),
+            ("select '\\'; drop table t; --'", "found 3"),
+            ("set default_transaction_read_only = off", "not a statement that reads"),
+            ("delete from t", "not a statement that reads"),
+            ("select * into t from u", "makes a table"),
+        ] {
+            assert!(refused(sql).is_some_and(|message| message.contains(words)), "{sql}: {:?}", refused(sql));
+        }
+    }
+}

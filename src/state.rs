@@ -1,0 +1,215 @@
+//! What a check keeps over a restart, in `data_dir/checks/<name>.json`, and the lock that makes `data_dir` ours alone.
+
+use crate::check::{Problem, Reason};
+use crate::task;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// A state is a last answer, and an answer has at most 100,000 rows.
+const LARGEST_STATE: u64 = 64 * 1024 * 1024;
+/// File names longer than this are refused by file systems.
+const LONGEST_NAME: usize = 200;
+
+/// Where one check keeps its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    path: PathBuf,
+    /// `once` and `doctor` look at the state of a process that may run; only that process writes it.
+    writable: bool,
+}
+
+/// The directory of all state, held by this process alone.
+#[derive(Debug)]
+pub struct DataDir {
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing, and locks it.
+    ///
+    /// # Errors
+    /// In words: who holds it, or why it cannot be used.
+    pub fn claim(dir: &Path) -> Result<Self, String> {
+        let problem = |what: &str, error: &io::Error| {
+            format!(
+                "data_dir: could not {what} {}: {error}; it has to be a directory that datapulse may write",
+                dir.display()
+            )
+        };
+        fs::create_dir_all(dir.join("checks")).map_err(|error| problem("make", &error))?;
+        let path = dir.join("lock");
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|error| problem("open the lock of", &error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let holder = match file.take(20).read_to_string(&mut holder) {
+                    Ok(_) if !holder.trim().is_empty() => format!("process {}", holder.trim()),
+                    _ => "another process".to_owned(),
+                };
+                return Err(format!(
+                    "data_dir: {} is in use by {holder}; stop it, or give this one a data_dir of its own",
+                    dir.display()
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(problem("lock", &error)),
+        }
+        let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+        written.map_err(|error| problem("write to the lock of", &error))?;
+        Ok(Self { _lock: file })
+    }
+}
+
+impl State {
+    /// The state of the check of this name below a data directory.
+    pub fn new(data_dir: &Path, check: &str, writable: bool) -> Self {
+        Self { path: data_dir.join("checks").join(file_name(check)), writable }
+    }
+
+    /// Reads it; `None` when there is none yet. What cannot be read is put aside as `.bad`, so that the check starts anew.
+    ///
+    /// # Errors
+    /// `io` when the file is there and cannot be read or put aside, or comes from a newer version of datapulse.
+    pub async fn load<T: DeserializeOwned + Send + 'static>(&self) -> Result<Option<T>, Problem> {
+        let (path, writable) = (self.path.clone(), self.writable);
+        let read = task::blocking(move || load(&path, writable)).await;
+        read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| self.problem("read", error))
+    }
+
+    /// Writes it so that after a power cut there is the old state or the new one.
+    ///
+    /// # Errors
+    /// `io` when it is not safely on the disk.
+    pub async fn save<T: Serialize>(&self, state: &T) -> Result<(), Problem> {
+        if !self.writable {
+            return Ok(());
+        }
+        let text = serde_json::to_vec(state).map_err(|error| self.problem("write", error.into()))?;
+        let path = self.path.clone();
+        let written = task::blocking(move || save(&path, &text)).await;
+        written
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| self.problem("write", error))
+    }
+
+    fn problem(&self, what: &str, error: io::Error) -> Problem {
+        Problem::new(Reason::Io, format!("could not {what} {}", self.path.display()))
+            .because(error)
+            .hint("data_dir has to exist, be writable and have room")
+    }
+}
+
+fn load<T: DeserializeOwned>(path: &Path, writable: bool) -> io::Result<Option<T>> {
+    let mut text = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(LARGEST_STATE + 1).read_to_end(&mut text)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match serde_json::from_slice(&text) {
+        Ok(state) => Ok(Some(state)),
+        Err(error) => {
+            if writable {
+                fs::rename(path, path.with_extension("bad"))?;
+            }
+            tracing::error!(path = %path.display(), %error, "state could not be read; the check starts without it");
+            Ok(None)
+        }
+    }
+}
+
+fn save(path: &Path, text: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(dir)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(dir)?.sync_all()
+}
+
+/// A name that leads nowhere else: what is no letter, digit, `-` or `_` is written as its bytes in hexadecimal.
+fn file_name(check: &str) -> String {
+    let mut name = String::new();
+    for byte in check.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    if name.len() > LONGEST_NAME {
+        let hash = check.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        name = format!("{}-{hash:016x}", name.get(..LONGEST_NAME - 20).unwrap_or_default());
+    }
+    name + ".json"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("datapulse-state-{}-{name}", std::process::id()));
+        drop(fs::remove_dir_all(&dir));
+        dir
+    }
+
+    #[test]
+    fn no_name_of_a_check_leads_out_of_the_directory() {
+        assert_eq!(file_name("devices_lake-2"), "devices_lake-2.json");
+        assert_eq!(file_name("../a b"), "%2e%2e%2fa%20b.json");
+        assert_eq!(file_name("ü"), "%c3%bc.json");
+        let (long, longer) = ("x".repeat(500), "x".repeat(501));
+        assert!(file_name(&long).len() < 255 && file_name(&long) != file_name(&longer));
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_holds_the_directory() {
+        let dir = dir("lock");
+        let first = DataDir::claim(&dir).unwrap();
+        let refused = DataDir::claim(&dir).unwrap_err();
+        assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+        drop(first);
+        DataDir::claim(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_state_is_read_back_and_every_cut_of_it_starts_anew() {
+        let dir = dir("cut");
+        let state = State::new(&dir, "a", true);
+        assert_eq!(state.load::<Vec<String>>().await.unwrap(), None);
+        let kept = vec!["one".to_owned(), "two".to_owned()];
+        state.save(&kept).await.unwrap();
+        assert_eq!(state.load().await.unwrap(), Some(kept));
+        let whole = fs::read(&state.path).unwrap();
+        for cut in 0..whole.len() {
+            fs::write(&state.path, &whole[..cut]).unwrap();
+            assert_eq!(state.load::<Vec<String>>().await.unwrap(), None, "cut at {cut}");
+            assert!(state.path.with_extension("bad").exists());
+        }
+        fs::write(&state.path, &whole).unwrap();
+        let looker = State::new(&dir, "a", false);
+        looker.save(&Vec::<String>::new()).await.unwrap();
+        assert_eq!(
+            looker.load::<Vec<String>>().await.unwrap().unwrap().len(),
+            2,
+            "who only looks writes nothing"
+        );
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
