@@ -58,7 +58,7 @@ for_test() {
     want 'the tests check the routes' amtool prometheus-alertmanager
     want 'the tests ask the exporter over TLS' curl curl ca-certificates
     if [ -n "$(missing_python_packages)" ]; then
-        python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser lives in a venv' python3-venv ca-certificates
+        python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser and moto live in a venv' python3-venv ca-certificates
     fi
     # What the first lines bring may be one of these versions; on Debian 12 it is 15.
     install_packages
@@ -160,7 +160,7 @@ missing_python_packages() {
 
 install_python_packages() {
     [ -n "$(missing_python_packages)" ] || return 0
-    say 'installing the OpenMetrics parser into .venv: the tests read our answers with it'
+    say 'installing the OpenMetrics parser and moto into .venv: the tests read our answers with the one and ask the other, which plays AWS'
     rm -rf .venv
     python3 -m venv .venv
     retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/requirements.txt
