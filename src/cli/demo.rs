@@ -64,7 +64,7 @@ fn change(action: &DemoAction) -> anyhow::Result<String> {
                 fault.alert()
             )
         }
-        DemoAction::Heal => format!("healed: {said}\nalerts end within a minute"),
+        DemoAction::Heal => format!("healed: {said}\nalerts end in about a minute"),
     };
     Ok(format!("{next}; watch http://127.0.0.1:{}/\n", place.page))
 }

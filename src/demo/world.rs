@@ -16,8 +16,8 @@ impl World {
     /// Adds lake and warehouse to the subscriber's server. Logs and scripts of the load go to `dir`.
     pub fn around(replication: Replication, dir: &Path) -> Result<Self> {
         let server = replication.subscriber();
-        let _load = [lake::start(server, dir)?, warehouse::start(server, dir)?];
-        Ok(Self { _load, replication })
+        let load = [lake::start(server, dir)?, warehouse::start(server, dir)?];
+        Ok(Self { _load: load, replication })
     }
 
     /// Breaks one thing; nothing happens when it is broken already.

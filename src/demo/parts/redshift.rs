@@ -200,7 +200,7 @@ impl Query {
     /// Puts it on, in place of one with the same id.
     pub fn begin(&self) -> String {
         let start = match self.start {
-            Start::At(time) => format!("'{}'::timestamptz at time zone 'UTC'", time),
+            Start::At(time) => format!("'{time}'::timestamptz at time zone 'UTC'"),
             Start::Ago(time) => format!("clock_timestamp() at time zone 'UTC' - {}", interval(time)),
         };
         let user = self.user_id.map_or_else(|| id_of(&self.user), |id| id.to_string());
