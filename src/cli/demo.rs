@@ -180,7 +180,7 @@ fn announce(place: &Place, built: &Built, begin: Instant) -> String {
     let Built { publisher, subscriber, .. } = built;
     let config = built.config();
     format!(
-        "  {:4.1} s  here it is; values follow within two seconds\n\n  \
+        "  {:4.1} s  here it is; values follow within five seconds\n\n  \
          demo page      http://127.0.0.1:{page}/     break things, watch the alerts\n  \
          datapulse      {exporter}     its status page, as everywhere; metrics at {exporter}metrics\n  \
          servers        publisher 127.0.0.1:{publisher}, subscriber 127.0.0.1:{subscriber}\n  \
