@@ -9,7 +9,8 @@
 //! - a login sees its own rows only, until it has been given more ([`unrestricted`], [`monitor`]);
 //! - Redshift's `pg_user` is PostgreSQL's own, so users are login roles of the cluster.
 //!
-//! One thing differs: in Redshift `char(200)` counts bytes, and a fragment can end inside a letter; here it counts letters.
+//! One thing differs: in Redshift `char(200)` counts bytes, and a fragment can end inside a letter; here it counts letters,
+//! unless the database is made with `encoding 'SQL_ASCII' template template0`: that one knows bytes only.
 
 use jiff::Timestamp;
 use std::time::Duration;
@@ -280,7 +281,11 @@ mod tests {
 
     impl Double {
         fn create(kind: Kind, name: &'static str) -> Self {
-            cluster().sql("postgres", &format!("create database {name}")).unwrap();
+            Self::create_with(kind, name, "")
+        }
+
+        fn create_with(kind: Kind, name: &'static str, options: &str) -> Self {
+            cluster().sql("postgres", &format!("create database {name} {options}")).unwrap();
             let double = Self(name);
             double.ask(&(kind.create() + "grant select on all tables in schema public to watcher, etl"));
             double
@@ -354,6 +359,17 @@ mod tests {
         query.lost = Some(1);
         double.ask(&query.begin());
         assert_eq!(ask("select count(*) from svv_query_inflight where sequence = 1"), "0");
+    }
+
+    #[test]
+    fn in_a_database_of_bytes_a_fragment_ends_inside_a_letter() {
+        let double =
+            Double::create_with(Kind::Provisioned, "bytes", "encoding 'SQL_ASCII' template template0");
+        let text = format!("{}日本", "a".repeat(199));
+        double.ask(&Query::new(7, 41, "etl", &text).begin());
+        // In hexadecimal, since a half is no text: psql or the server may refuse it.
+        let halves = "select encode(convert_to(rtrim(text), 'SQL_ASCII'), 'hex') from svv_query_inflight order by sequence";
+        assert_eq!(double.ask(halves), format!("{}e6\n97a5e69cac", "61".repeat(199)));
     }
 
     #[test]
