@@ -1,18 +1,24 @@
-//! The demo: two private PostgreSQL servers with a replication under load, watched by datapulse, with faults on request.
+//! The demo: two private PostgreSQL servers with a replication under load, and on one of them databases that play a data
+//! lake and Redshift; all of it watched by datapulse, with faults on request.
 //!
 //! The [`crew`] is one thread that owns all servers; it takes orders and says how things stand. The [`watch`] asks
 //! Prometheus for alerts and keeps the [`diary`]; the [`site`] shows both on the demo's own page. [`running`] lets other
 //! processes find the demo.
 
+pub mod configuration;
 pub mod crew;
 pub mod diary;
+pub mod lake;
+pub mod look;
 pub mod page;
 pub mod parts;
 pub mod replication;
 pub mod rules;
 pub mod running;
 pub mod site;
+pub mod warehouse;
 pub mod watch;
+pub mod world;
 
 /// What the demo can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -25,11 +31,16 @@ pub enum Fault {
     Conflict,
     /// Stop the publisher
     PublisherDown,
+    /// Let a query run on the warehouse for two hours
+    LongQuery,
+    /// Cut off all devices of one country
+    CountryDrop,
 }
 
 impl Fault {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 4] = [Self::Disable, Self::Lock, Self::Conflict, Self::PublisherDown];
+    pub const ALL: [Self; 6] =
+        [Self::Disable, Self::Lock, Self::Conflict, Self::PublisherDown, Self::LongQuery, Self::CountryDrop];
 
     /// The word of the command line.
     pub fn word(self) -> &'static str {
@@ -38,6 +49,8 @@ impl Fault {
             Self::Lock => "lock",
             Self::Conflict => "conflict",
             Self::PublisherDown => "publisher-down",
+            Self::LongQuery => "long-query",
+            Self::CountryDrop => "country-drop",
         }
     }
 
@@ -53,6 +66,8 @@ impl Fault {
             Self::Lock => "Lock the table",
             Self::Conflict => "Cause a conflict",
             Self::PublisherDown => "Stop the publisher",
+            Self::LongQuery => "Forget the period of a query",
+            Self::CountryDrop => "Cut off a country",
         }
     }
 
@@ -67,6 +82,12 @@ impl Fault {
                 "insert on the subscriber an order whose key the publisher will use in a second"
             }
             Self::PublisherDown => "end the publisher's server at once",
+            Self::LongQuery => {
+                "a query over the whole bid log appears in the warehouse; it has been running for 121 minutes"
+            }
+            Self::CountryDrop => {
+                "no device of the Philippines connects any more, and an hour goes by at once"
+            }
         }
     }
 
@@ -79,6 +100,10 @@ impl Fault {
                 "an application writes to both sides; the worker dies on the same row again and again"
             }
             Self::PublisherDown => "a crash, a failover, or a closed network",
+            Self::LongQuery => {
+                "an analyst forgets the period, and the query slows everybody down for hours before anyone looks"
+            }
+            Self::CountryDrop => "a carrier has an outage and does not notice; customers call before it does",
         }
     }
 
@@ -89,6 +114,8 @@ impl Fault {
             Self::Lock => "PostgresSubscriptionBlocked",
             Self::Conflict => "PostgresSubscriptionErroring",
             Self::PublisherDown => "PostgresSubscriptionPublisherUnreachable",
+            Self::LongQuery => "RedshiftQueryLongRunning",
+            Self::CountryDrop => "DeviceConnectionsZero",
         }
     }
 }
@@ -111,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_alert_in_the_bundled_rules() {
-        let rules = include_str!("../alerts/replication.yml");
+        let rules: String = rules::BUNDLED.iter().map(|(_, text)| *text).collect();
         for fault in Fault::ALL {
             assert!(rules.contains(&format!("alert: {}\n", fault.alert())), "{}", fault.alert());
         }

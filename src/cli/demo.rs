@@ -1,4 +1,4 @@
-//! `datapulse demo`: starts the private replication, or changes the one that runs.
+//! `datapulse demo`: starts the private servers, or changes what runs there.
 
 use super::serve::{Exporter, Signals};
 use super::{ConfigFile, Demo, DemoAction, FAILED, LogFormat, LogLevel, Serve, complain, print};
@@ -7,7 +7,7 @@ use crate::demo::crew::{Brief, Built, Crew};
 use crate::demo::diary::{Diary, Event};
 use crate::demo::running::{self, Claim, Mark, Place};
 use crate::demo::site::{self, Site};
-use crate::demo::{parts, watch};
+use crate::demo::{Fault, parts, watch};
 use crate::http;
 use crate::task;
 use arc_swap::ArcSwap;
@@ -64,7 +64,7 @@ fn change(action: &DemoAction) -> anyhow::Result<String> {
                 fault.alert()
             )
         }
-        DemoAction::Heal => format!("healed: {said}\nalerts end within a minute"),
+        DemoAction::Heal => format!("healed: {said}\nalerts end in about a minute"),
     };
     Ok(format!("{next}; watch http://127.0.0.1:{}/\n", place.page))
 }
@@ -180,16 +180,17 @@ fn announce(place: &Place, built: &Built, begin: Instant) -> String {
     let Built { publisher, subscriber, .. } = built;
     let config = built.config();
     format!(
-        "  {:4.1} s  here it is; values follow within two seconds\n\n  \
+        "  {:4.1} s  here it is; values follow within five seconds\n\n  \
          demo page      http://127.0.0.1:{page}/     break things, watch the alerts\n  \
          datapulse      {exporter}     its status page, as everywhere; metrics at {exporter}metrics\n  \
          servers        publisher 127.0.0.1:{publisher}, subscriber 127.0.0.1:{subscriber}\n  \
          configuration  {}\n\n  \
-         break it       datapulse demo break disable|lock|conflict|publisher-down\n  \
+         break it       datapulse demo break {}\n  \
          heal it        datapulse demo heal\n  \
          stop it        Ctrl-C, which removes everything\n\n",
         begin.elapsed().as_secs_f64(),
         config.display(),
+        Fault::ALL.map(Fault::word).join("|"),
     )
 }
 

@@ -2,8 +2,9 @@
 
 use super::diary::{Diary, Kind};
 use super::parts::{Binaries, Error, Prometheus, Result, Stage, find_postgres, random_word, sweep};
-use super::replication::{DATABASE, Passwords, Replication};
-use super::{Fault, rules};
+use super::replication::{Passwords, Replication};
+use super::world::World;
+use super::{Fault, configuration, rules};
 use crate::task;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -151,7 +152,7 @@ fn work(
     stop: &CancellationToken,
 ) {
     // Dropped from the last to the first: Prometheus, servers, directory.
-    let (stage, mut replication, built) = match build(brief, stop) {
+    let (stage, mut world, built) = match build(brief, stop) {
         Ok(all) => all,
         // Who asked may be gone: then nobody wants to know.
         Err(error) => return drop(tell.send(Err(error))),
@@ -161,14 +162,14 @@ fn work(
     let prometheus = if stop.is_cancelled() { None } else { monitor(brief, &dir, standing) };
     while let Ok(Some((order, answer))) = inbox.recv() {
         // Who asked may be gone; the diary has it.
-        drop(answer.send(carry_out(order, &mut replication, standing, &brief.diary)));
+        drop(answer.send(carry_out(order, &mut world, standing, &brief.diary)));
     }
     drop(prometheus);
-    drop(replication);
+    drop(world);
     drop(stage);
 }
 
-fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, Replication, Built)> {
+fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, World, Built)> {
     let go_on = |what: &str| {
         if stop.is_cancelled() {
             return Err(Error::Refused { what: "start the demo".to_owned(), why: "told to stop".to_owned() });
@@ -200,10 +201,12 @@ fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, Replication,
         )
     });
     keep(&dir.join("pgpass"), &lines.concat())?;
+    go_on("making databases lake, where devices connect, and warehouse, which plays Redshift")?;
+    let world = World::around(replication, dir)?;
     let built = Built { version: binaries.version, publisher, subscriber, dir: dir.to_owned() };
-    write(&built.config(), &configuration(&built))?;
+    write(&built.config(), &configuration::text(&built))?;
     go_on("starting datapulse and Prometheus")?;
-    Ok((stage, replication, built))
+    Ok((stage, world, built))
 }
 
 /// The newest version, also among those that `make setup` puts beside the build.
@@ -236,7 +239,7 @@ fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Pr
 
 fn carry_out(
     order: Order,
-    replication: &mut Replication,
+    world: &mut World,
     standing: &ArcSwap<Standing>,
     diary: &Diary,
 ) -> std::result::Result<String, String> {
@@ -248,12 +251,12 @@ fn carry_out(
         }
         Order::Break(fault) => {
             let faults = faults.iter().copied().chain([(fault, at)]).collect();
-            (Kind::Broken, format!("{}: {}", fault.word(), fault.deed()), faults, replication.cause(fault))
+            (Kind::Broken, format!("{}: {}", fault.word(), fault.deed()), faults, world.cause(fault))
         }
         Order::Heal => {
             let words: Vec<_> = faults.iter().map(|(fault, _)| fault.word()).collect();
             let what = if words.is_empty() { "nothing was broken".to_owned() } else { words.join(", ") };
-            (Kind::Healed, what, Vec::new(), replication.heal())
+            (Kind::Healed, what, Vec::new(), world.heal())
         }
     };
     match done {
@@ -281,62 +284,9 @@ fn keep(path: &Path, secret: &str) -> Result<()> {
     written.map_err(|source| Error::Io { what: format!("write {}", path.display()), source })
 }
 
-fn configuration(built: &Built) -> String {
-    let Built { publisher, subscriber, dir, .. } = built;
-    let password = dir.join("password");
-    let password = password.display();
-    format!(
-        r#"# Made by `datapulse demo`; a real one looks just like it. Change it and reload: kill -HUP, or POST /-/reload.
-
-# Servers, named once and used by many checks. Passwords are never written here, only where they are kept.
-targets:
-  orders-sub:                      # the subscriber; the login needs no grant at all
-    host: 127.0.0.1
-    port: {subscriber}
-    user: datapulse
-    password: "file:{password}"
-    database: {DATABASE}
-    tls: disable                   # servers on this machine only; leave it out and it is verify-full
-  orders-pub:                      # the publisher; pg_monitor lets the login see the lags of the walsenders
-    host: 127.0.0.1
-    port: {publisher}
-    user: datapulse
-    password: "file:{password}"
-    database: {DATABASE}
-    tls: disable
-
-checks:
-  # Does the subscription run, is it blocked, how far is it behind? Both ends are asked, and fail apart.
-  - pg_subscription:
-      name: orders
-      target: orders-sub
-      publisher: orders-pub
-      expect: [orders_sub]         # must exist: a dropped subscription is an alert, not an empty page
-      every: 2s                    # the demo is in a hurry; the default is 30s
-      timeout: 5s
-  # The publisher's side alone: slots, the WAL they keep, walsenders.
-  - pg_replication:
-      name: orders-slots
-      target: orders-pub
-      every: 2s
-      timeout: 5s
-"#
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_configuration_of_the_demo_has_no_fault() {
-        let stage = Stage::new(&std::env::temp_dir(), "datapulse-crew").unwrap();
-        let built =
-            Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: stage.path().to_owned() };
-        write(&built.config(), &configuration(&built)).unwrap();
-        let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
-        assert_eq!(plan.assignments.len(), 2);
-    }
 
     #[test]
     fn a_stop_during_the_start_leaves_nothing() {

@@ -3,6 +3,7 @@
 use super::Fault;
 use super::crew::{Built, Monitor, Standing};
 use super::diary::Event;
+use super::look::{ABSENT, Look, label};
 use super::watch::Alert;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -10,7 +11,8 @@ use serde_json::Value;
 const STYLE: &str = include_str!("../web/demo.css");
 /// Events on the page.
 const SHOWN: usize = 10;
-const ABSENT: &str = "–";
+/// Long queries on the page.
+const LISTED: usize = 4;
 
 /// All that the page shows.
 #[derive(Debug)]
@@ -51,11 +53,12 @@ pub fn html(view: &View<'_>) -> String {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"2\">\
          <title>{mark} datapulse demo</title><style>{STYLE}</style></head><body>\n\
          <header><h1>datapulse demo</h1><nav>{links}</nav></header>\n\
-         <p class=\"lead\">Orders are written to one PostgreSQL server and replicated to another. datapulse watches both ends, and \
-         Prometheus judges what it sees by the rules that come with datapulse, here with a tenth of their times. \
+         <p class=\"lead\">Orders are written to one PostgreSQL server and replicated to another. datapulse watches both ends, the devices \
+         that connect in eight countries, and the queries of a data warehouse. Prometheus judges what it sees by the rules that come with datapulse, here with a tenth of their times. \
          <b>Break something, and watch the alert come; heal it, and watch it go.</b></p>\n<main>\n"
     );
     flow(&mut html, view);
+    beside(&mut html, view);
     faults(&mut html, view);
     html.push_str("<div class=\"pair\">\n");
     alerts(&mut html, view);
@@ -137,6 +140,53 @@ fn flow(html: &mut String, view: &View<'_>) {
     }
 }
 
+/// What is watched beside the replication: the lake's devices and the warehouse's queries.
+fn beside(html: &mut String, view: &View<'_>) {
+    let Built { subscriber, .. } = view.built;
+    html.push_str("<ol class=\"flow beside\">\n");
+
+    let devices = Look::at(&view.checks, "devices");
+    let countries: Vec<(&str, f64)> =
+        devices.all("device_connections").map(|(labels, value)| (label(labels, "country"), value)).collect();
+    let silent: Vec<&str> =
+        countries.iter().filter(|(_, value)| *value == 0.0).map(|(country, _)| *country).collect();
+    let (class, word) = match (devices.problem("own"), devices.ran(), silent.is_empty()) {
+        (Some(reason), ..) => ("down", format!("fails: {reason}")),
+        (None, false, _) => ("waiting", "waiting".to_owned()),
+        (None, true, true) => ("up", format!("{} countries", countries.len())),
+        (None, true, false) => ("down", format!("{} silent", silent.join(", "))),
+    };
+    let facts: Vec<_> = countries.iter().map(|(country, value)| (*country, format!("{value}"))).collect();
+    let address = format!("devices in the last hour, database lake on port {subscriber}");
+    one(html, "devices", &address, (class, &word), &facts);
+
+    let queries = Look::at(&view.checks, "analytics");
+    let mut long: Vec<(String, f64)> = queries
+        .all("redshift_inflight_query_elapsed_seconds")
+        .map(|(labels, value)| (format!("{}, pid {}", label(labels, "user"), label(labels, "pid")), value))
+        .collect();
+    long.sort_by(|one, other| other.1.total_cmp(&one.1));
+    let running: f64 = queries.all("redshift_inflight_queries").map(|(_, value)| value).sum();
+    let (class, word) = match (queries.problem("own"), queries.ran(), long.is_empty()) {
+        (Some(reason), ..) => ("down", format!("fails: {reason}")),
+        (None, false, _) => ("waiting", "waiting".to_owned()),
+        (None, true, true) => ("up", format!("{running} in flight")),
+        (None, true, false) => ("partly", format!("{running} in flight, {} long", long.len())),
+    };
+    let oldest =
+        queries.all("redshift_inflight_oldest_seconds").map(|(_, value)| value).max_by(f64::total_cmp);
+    let oldest = [("oldest", oldest.map_or_else(|| ABSENT.to_owned(), minutes))];
+    let long = long.iter().take(LISTED).map(|(who, seconds)| (who.as_str(), minutes(*seconds)));
+    let facts: Vec<_> = oldest.into_iter().chain(long).collect();
+    let address = format!("queries of Redshift, played by database warehouse on port {subscriber}");
+    one(html, "warehouse", &address, (class, &word), &facts);
+    html.push_str("</ol>\n");
+}
+
+fn minutes(seconds: f64) -> String {
+    format!("{:.1} min", seconds / 60.0)
+}
+
 fn one(html: &mut String, name: &str, address: &str, (class, word): (&str, &str), facts: &[(&str, String)]) {
     html.push_str(&format!(
         "<li class=\"{class}\"><h2>{name} <span class=\"pill {class}\">{}</span></h2><p>{}</p><dl>",
@@ -144,7 +194,8 @@ fn one(html: &mut String, name: &str, address: &str, (class, word): (&str, &str)
         escape(address)
     ));
     for (label, value) in facts {
-        html.push_str(&format!("<div><dt>{label}</dt><dd>{}</dd></div>", escape(value)));
+        let (label, value) = (escape(label), escape(value));
+        html.push_str(&format!("<div><dt>{label}</dt><dd>{value}</dd></div>"));
     }
     html.push_str("</dl></li>\n");
 }
@@ -236,82 +287,16 @@ fn closer(html: &mut String, view: &View<'_>) {
     let exporter = view.exporter;
     html.push_str(&format!(
         "<section class=\"closer\"><h2>Look closer</h2>\n<dl>\n\
-         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep ^pg_</code></dd></div>\n\
+         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep -E '^(pg|redshift|device)_'</code></dd></div>\n\
          <div><dt>what the login may do, and how many series result</dt><dd><code>datapulse doctor --config.file {config}</code></dd></div>\n\
          <div><dt>one run of every check, in the terminal</dt><dd><code>datapulse once --config.file {config}</code></dd></div>\n\
          <div><dt>the publisher</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {publisher} -U postgres shop</code></dd></div>\n\
          <div><dt>the subscriber</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {subscriber} -U postgres shop</code></dd></div>\n\
+         <div><dt>what the warehouse shows of its queries</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {subscriber} -U datapulse \
+         warehouse -c 'select * from svv_query_inflight'</code></dd></div>\n\
          </dl><p class=\"quiet\">The page loads itself anew every two seconds. Ctrl-C in the terminal of the demo stops and removes \
          everything.</p></section>\n"
     ));
-}
-
-/// What `/api/v1/checks` says of one check.
-struct Look<'a>(Option<&'a Value>);
-
-impl<'a> Look<'a> {
-    fn at(checks: &'a [Value], name: &str) -> Self {
-        Self(checks.iter().find(|check| check.get("check").and_then(Value::as_str) == Some(name)))
-    }
-
-    fn get(&self, path: &str) -> Option<&'a Value> {
-        self.0.and_then(|check| check.pointer(path))
-    }
-
-    fn state(&self) -> &'a str {
-        self.get("/state").and_then(Value::as_str).unwrap_or("waiting")
-    }
-
-    fn ran(&self) -> bool {
-        self.get("/last_run/ended").is_some()
-    }
-
-    fn last_run(&self) -> String {
-        let took = self.get("/last_run/duration_seconds").and_then(Value::as_f64);
-        took.map_or_else(|| ABSENT.to_owned(), |took| format!("{}, {:.0} ms", self.state(), took * 1e3))
-    }
-
-    fn samples(&self) -> u64 {
-        self.get("/last_run/samples").and_then(Value::as_u64).unwrap_or(0)
-    }
-
-    /// The reason why an end did not answer.
-    fn problem(&self, endpoint: &str) -> Option<&'a str> {
-        let problems = self.get("/last_run/problems").and_then(Value::as_array)?;
-        let of = |problem: &&Value| problem.get("endpoint").and_then(Value::as_str) == Some(endpoint);
-        problems.iter().find(of)?.get("reason").and_then(Value::as_str)
-    }
-
-    /// The value of the only sample with this name.
-    fn value(&self, name: &str) -> Option<f64> {
-        let samples = self.get("/samples").and_then(Value::as_array)?;
-        samples
-            .iter()
-            .find(|sample| sample.get("name").and_then(Value::as_str) == Some(name))?
-            .get("value")?
-            .as_f64()
-    }
-
-    fn flag(&self, name: &str) -> String {
-        self.value(name).map_or(ABSENT, |value| if value > 0.0 { "yes" } else { "no" }).to_owned()
-    }
-
-    fn count(&self, name: &str) -> String {
-        self.value(name).map_or_else(|| ABSENT.to_owned(), |value| format!("{value}"))
-    }
-
-    fn seconds(&self, name: &str, behind: &str) -> String {
-        self.value(name).map_or_else(|| ABSENT.to_owned(), |value| format!("{value:.1} s{behind}"))
-    }
-
-    fn bytes(&self, name: &str) -> String {
-        match self.value(name) {
-            None => ABSENT.to_owned(),
-            Some(bytes) if bytes < 1e3 => format!("{bytes} B"),
-            Some(bytes) if bytes < 1e6 => format!("{:.1} kB", bytes / 1e3),
-            Some(bytes) => format!("{:.1} MB", bytes / 1e6),
-        }
-    }
 }
 
 fn ago(now: Timestamp, then: Timestamp) -> String {
@@ -376,6 +361,37 @@ mod tests {
     }
 
     #[test]
+    fn countries_and_long_queries_are_shown_with_their_numbers() {
+        let page = |devices: f64, samples: Value| {
+            let checks = vec![
+                json!({"check": "devices", "last_run": {"ended": "x"}, "samples": [
+                    {"name": "device_connections", "labels": {"country": "JP"}, "value": 2031.0},
+                    {"name": "device_connections", "labels": {"country": "PH"}, "value": devices}]}),
+                json!({"check": "analytics", "last_run": {"ended": "x"}, "samples": samples}),
+            ];
+            shown(checks, &Standing::default(), None, Vec::new())
+        };
+        let quiet = page(
+            7.0,
+            json!([{"name": "redshift_inflight_queries", "labels": {"user": "etl", "status": "running"}, "value": 2.0},
+                {"name": "redshift_inflight_queries", "labels": {"user": "bi", "status": "queued"}, "value": 1.0}]),
+        );
+        assert!(quiet.contains("devices <span class=\"pill up\">2 countries"));
+        assert!(quiet.contains("<dt>JP</dt><dd>2031</dd>"));
+        assert!(quiet.contains("warehouse <span class=\"pill up\">3 in flight"));
+        let loud = page(
+            0.0,
+            json!([{"name": "redshift_inflight_queries", "labels": {"user": "etl"}, "value": 1.0},
+                {"name": "redshift_inflight_oldest_seconds", "labels": {"user": "etl"}, "value": 7263.0},
+                {"name": "redshift_inflight_query_elapsed_seconds", "labels": {"user": "etl", "pid": "42"}, "value": 7263.0}]),
+        );
+        assert!(loud.contains("devices <span class=\"pill down\">PH silent"));
+        assert!(loud.contains("warehouse <span class=\"pill partly\">1 in flight, 1 long"));
+        assert!(loud.contains("<dt>oldest</dt><dd>121.0 min</dd>"));
+        assert!(loud.contains("<dt>etl, pid 42</dt><dd>121.0 min</dd>"));
+    }
+
+    #[test]
     fn a_fault_that_is_on_has_no_button_and_can_be_healed() {
         let button = "<button>Lock the table</button>";
         let quiet = shown(Vec::new(), &Standing::default(), Some(&[]), Vec::new());
@@ -405,11 +421,13 @@ mod tests {
         let event =
             Event { at: Timestamp::UNIX_EPOCH, kind: Kind::Gone, text: evil.clone(), after: Some(3.0) };
         let standing = Standing { prometheus: Monitor::Absent(evil.clone()), ..Standing::default() };
-        let checks =
-            vec![json!({"check": "orders", "state": evil, "last_run": {"ended": "", "duration_seconds": 1.0,
-            "problems": [{"endpoint": "publisher", "reason": evil}]}})];
+        let checks = vec![
+            json!({"check": "orders", "state": evil, "last_run": {"ended": "", "duration_seconds": 1.0,
+            "problems": [{"endpoint": "publisher", "reason": evil}]}}),
+            json!({"check": "devices", "samples": [{"name": "device_connections", "labels": {"country": evil}, "value": 1.0}]}),
+        ];
         let page = shown(checks, &standing, Some(&[alert]), vec![event]);
         assert!(!page.contains("<b onclick"));
-        assert_eq!(page.matches("&lt;b onclick=&#39;x&#39;&gt;&amp;&quot;").count(), 9);
+        assert_eq!(page.matches("&lt;b onclick=&#39;x&#39;&gt;&amp;&quot;").count(), 10);
     }
 }

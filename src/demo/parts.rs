@@ -10,6 +10,7 @@ mod feed;
 mod keeper;
 mod monitoring;
 mod postgres;
+pub mod redshift;
 mod stage;
 
 pub use binaries::{Binaries, find_postgres};

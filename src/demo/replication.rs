@@ -1,6 +1,5 @@
 //! The two servers with their publication, subscription and load, and what can be broken there.
 
-use super::Fault;
 use super::parts::{
     Binaries, Cluster, Ending, Error, Feed, Keeper, Mode, Result, Settings, Signal, wait_for,
 };
@@ -75,7 +74,8 @@ impl Replication {
         self.publisher.sql(DATABASE, &format!("{TABLE}{tables}"))?;
         let feed = Feed::start(&self.publisher, DATABASE, &self.dir, "orders", FEED, FEED_EVERY)?;
         self.feed = Some(feed);
-        self.subscriber.sql("postgres", &both)?;
+        // The subscription needs no grant; this one shows the sessions of others.
+        self.subscriber.sql("postgres", &format!("{both} grant pg_read_all_stats to datapulse;"))?;
         let subscription = format!(
             "create subscription orders_sub connection 'host=127.0.0.1 port={} user=replicator password={replicator} \
              dbname={DATABASE}' publication orders_pub;",
@@ -94,17 +94,14 @@ impl Replication {
         &self.subscriber
     }
 
-    /// Breaks one thing; nothing happens when it is broken already.
-    pub fn cause(&mut self, fault: Fault) -> Result<()> {
-        match fault {
-            Fault::Disable => {
-                self.subscriber.sql(DATABASE, "alter subscription orders_sub disable").map(drop)
-            }
-            Fault::Lock => self.lock(),
-            Fault::Conflict => self.conflict(),
-            // Not a clean stop: that would wait until a subscriber that is blocked has caught up.
-            Fault::PublisherDown => self.publisher.stop(Mode::Immediate),
-        }
+    /// Disables the subscription.
+    pub fn disable(&self) -> Result<()> {
+        self.subscriber.sql(DATABASE, "alter subscription orders_sub disable").map(drop)
+    }
+
+    /// Stops the publisher; not cleanly, which would wait until a subscriber that is blocked has caught up.
+    pub fn stop_publisher(&mut self) -> Result<()> {
+        self.publisher.stop(Mode::Immediate)
     }
 
     /// Repairs everything, also what broke by itself. Goes on after an error, and gives the first.
@@ -120,7 +117,7 @@ impl Replication {
     }
 
     /// A session that takes the lock and then does nothing, as in life.
-    fn lock(&mut self) -> Result<()> {
+    pub fn lock(&mut self) -> Result<()> {
         if self.lock.as_ref().is_some_and(Keeper::is_running) {
             return Ok(());
         }
@@ -159,7 +156,8 @@ impl Replication {
         })
     }
 
-    fn conflict(&mut self) -> Result<()> {
+    /// Puts an order in the subscription's way.
+    pub fn conflict(&mut self) -> Result<()> {
         if self.conflict {
             return Ok(());
         }
