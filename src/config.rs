@@ -1,5 +1,7 @@
 //! The configuration: from YAML to a [`Plan`], which can only be made without faults.
 
+pub mod discover;
+mod envelope;
 mod families;
 pub mod fault;
 mod include;
@@ -20,10 +22,11 @@ use crate::checks;
 use crate::net::Clients;
 use crate::sinks::{dogstatsd, otlp};
 use crate::state::State;
+use discover::Discover;
 use fault::{Fault, Faults, Place};
 use scalar::Interval;
 use schemars::JsonSchema;
-use secret::{Reference, Vault};
+use secret::{Reference, Text, Vault};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,6 +58,8 @@ pub struct Plan {
     pub base: PathBuf,
     /// One a check and target.
     pub assignments: Vec<Assignment>,
+    /// One a check whose targets AWS names.
+    pub templates: Vec<Template>,
     /// Where numbers are pushed to.
     pub outputs: Outputs,
 }
@@ -84,6 +89,48 @@ pub struct Assignment {
     pub labels: BTreeMap<String, String>,
     /// Limits for the bundled rules, in base units.
     pub thresholds: Vec<(&'static str, f64)>,
+}
+
+/// A check whose targets are not known yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    envelope: envelope::Envelope,
+    config: checks::Config,
+    /// Where its targets are looked for.
+    pub discover: Discover,
+}
+
+impl Template {
+    /// The check, without a target.
+    pub fn key(&self) -> Key {
+        Key { check: self.envelope.name.clone(), target: None }
+    }
+
+    /// The check on a target that was found.
+    pub fn on(&self, server: Arc<Server>) -> Assignment {
+        let name = server.name.clone();
+        envelope::assignment(
+            &self.envelope,
+            self.config.kind(),
+            self.config.clone(),
+            Some(name),
+            Some(server),
+            None,
+        )
+    }
+
+    /// What the board has to know of the search.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            check_type: self.config.kind().word,
+            every: self.discover.rds.every(),
+            timeout: discover::TIMEOUT,
+            keep_for: None,
+            limit: DEFAULT_LIMIT,
+            labels: self.envelope.labels.clone(),
+            thresholds: Vec::new(),
+        }
+    }
 }
 
 /// Where numbers are pushed to.
@@ -174,6 +221,15 @@ impl Plan {
         for assignment in &self.assignments {
             for server in [&assignment.server, &assignment.publisher].into_iter().flatten() {
                 all.extend(server.target.references());
+            }
+        }
+        for template in &self.templates {
+            let rds = &template.discover.rds;
+            all.extend(rds.password.as_ref());
+            for text in [&rds.user, &rds.database] {
+                if let Text::Kept(reference) = text {
+                    all.push(reference);
+                }
             }
         }
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));

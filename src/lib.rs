@@ -13,6 +13,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod demo;
+pub mod discovery;
 pub mod http;
 pub mod net;
 pub mod run;

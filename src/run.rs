@@ -6,7 +6,9 @@ use crate::check::Check;
 use crate::checks::Visit;
 use crate::config::fault::Fault;
 use crate::config::secret::Vault;
-use crate::config::{self, Assignment, Outputs, Plan};
+use crate::config::target::Server;
+use crate::config::{self, Assignment, Outputs, Plan, Template};
+use crate::discovery::{self, Found};
 use crate::sinks::{self, Newest};
 use crate::state::State;
 use crate::task::{self, Task};
@@ -19,10 +21,13 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio_util::sync::CancellationToken;
 
 /// Whoever is not done by then is named and ended.
 const DRAIN: Duration = Duration::from_secs(6);
+/// Searches that may wait to be heard; the next one waits itself.
+const FINDS_WAITING: usize = 4;
 /// A sink's last push ends by itself before this.
 const LAST_PUSH: Duration = Duration::from_secs(3);
 
@@ -34,6 +39,9 @@ pub struct Running {
     vault: Arc<Vault>,
     pub(crate) reloads: Arc<Reloads>,
     actors: BTreeMap<Key, Actor>,
+    /// What looks for targets, by check; and what it found last.
+    searches: BTreeMap<Key, Search>,
+    finds: (Sender<Found>, Receiver<Found>),
     refresh: Option<Task<()>>,
     otlp: Output,
     dogstatsd: Output,
@@ -43,6 +51,13 @@ struct Actor {
     assignment: Assignment,
     stop: CancellationToken,
     task: Task<()>,
+}
+
+/// What looks for the targets of a check.
+struct Search {
+    template: Template,
+    servers: Vec<Arc<Server>>,
+    _task: Task<()>,
 }
 
 /// A sink with its counters, which outlive a reload.
@@ -61,6 +76,8 @@ impl Running {
             vault,
             reloads: Arc::new(Reloads::new(Timestamp::now())),
             actors: BTreeMap::new(),
+            searches: BTreeMap::new(),
+            finds: channel(FINDS_WAITING),
             refresh: None,
             otlp: Output::new("otlp"),
             dogstatsd: Output::new("dogstatsd"),
@@ -72,8 +89,36 @@ impl Running {
         for assignment in running.plan.assignments.clone() {
             running.start_actor(assignment);
         }
+        running.start_searches();
         running.start_refresh();
         running
+    }
+
+    /// Waits for what a search finds.
+    pub async fn found(&mut self) -> Option<Found> {
+        self.finds.1.recv().await
+    }
+
+    /// Takes what a search found: starts checks on new targets, ends those on targets that are gone. All others go on untouched.
+    pub async fn adjust(&mut self, found: Found) {
+        let Some(search) = self.searches.get_mut(&found.key) else { return };
+        if search.servers == found.servers {
+            return;
+        }
+        search.servers = found.servers;
+        let (before, now) = (self.actors.len(), search.servers.len());
+        let wanted = self.wanted();
+        self.change(wanted).await;
+        tracing::info!(check = %found.key, targets = now, checks_before = before, checks = self.actors.len(), "targets changed");
+    }
+
+    /// What has to run: what the plan says, and its templates on what was found for them.
+    fn wanted(&self) -> BTreeMap<Key, Assignment> {
+        let found = self
+            .searches
+            .values()
+            .flat_map(|search| search.servers.iter().map(|server| search.template.on(Arc::clone(server))));
+        self.plan.assignments.iter().cloned().chain(found).map(|one| (one.key.clone(), one)).collect()
     }
 
     /// The sinks and their counters, for the instruments.
@@ -104,8 +149,25 @@ impl Running {
         for reference in plan.references() {
             self.vault.secret(reference).await.map_err(|problem| problem.to_string())?;
         }
-        let mut wanted: BTreeMap<Key, Assignment> =
-            plan.assignments.iter().map(|assignment| (assignment.key.clone(), assignment.clone())).collect();
+        let before = std::mem::replace(&mut self.plan, plan);
+        self.start_searches();
+        let wanted = self.wanted();
+        self.change(wanted).await;
+        if before.secrets_refresh != self.plan.secrets_refresh {
+            self.start_refresh();
+        }
+        if before.outputs.otlp != self.plan.outputs.otlp {
+            self.otlp.stop().await;
+        }
+        if before.outputs.dogstatsd != self.plan.outputs.dogstatsd {
+            self.dogstatsd.stop().await;
+        }
+        self.start_outputs(Some(&before.outputs));
+        Ok(())
+    }
+
+    /// Ends what is not wanted any more, starts what is new, and leaves everything else alone.
+    async fn change(&mut self, mut wanted: BTreeMap<Key, Assignment>) {
         let mut ended = Vec::new();
         for key in self.actors.keys().cloned().collect::<Vec<_>>() {
             let same = self
@@ -127,23 +189,36 @@ impl Running {
         for assignment in wanted.into_values() {
             self.start_actor(assignment);
         }
-        let before = std::mem::replace(&mut self.plan, plan);
-        if before.secrets_refresh != self.plan.secrets_refresh {
-            self.start_refresh();
+    }
+
+    /// Starts the searches of the plan, and ends those that it does not name any more.
+    fn start_searches(&mut self) {
+        let mut before = std::mem::take(&mut self.searches);
+        for template in self.plan.templates.clone() {
+            let key = template.key();
+            let search = match before.remove(&key) {
+                Some(same) if same.template == template => same,
+                other => {
+                    self.board.register(&key, template.spec());
+                    let (board, vault) = (Arc::clone(&self.board), Arc::clone(&self.vault));
+                    let task =
+                        task::spawn(discovery::live(template.clone(), board, vault, self.finds.0.clone()));
+                    // Until the first search is over, what the last one found goes on.
+                    let servers = other.map(|other| other.servers).unwrap_or_default();
+                    Search { template, servers, _task: task }
+                }
+            };
+            self.searches.insert(key, search);
         }
-        if before.outputs.otlp != self.plan.outputs.otlp {
-            self.otlp.stop().await;
+        for key in before.into_keys() {
+            self.board.withdraw(&key);
         }
-        if before.outputs.dogstatsd != self.plan.outputs.dogstatsd {
-            self.dogstatsd.stop().await;
-        }
-        self.start_outputs(Some(&before.outputs));
-        Ok(())
     }
 
     /// Ends everything: checks first, so that what they still say goes out; then the sinks flush.
     pub async fn stop(mut self) {
         self.refresh = None;
+        self.searches.clear();
         for actor in self.actors.values() {
             actor.stop.cancel();
         }

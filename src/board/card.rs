@@ -1,8 +1,8 @@
 //! One check's place on the board: its counters, its last run, and the samples of its ends with their time to live.
 
-use super::{
-    CAPPED, DUPLICATES, DURATION, ENDPOINT_UP, FAILURES, INTERVAL, LAST_SUCCESS, RUNS, SAMPLES, Spec,
-    THRESHOLD, UP,
+use super::Spec;
+use super::families::{
+    CAPPED, DUPLICATES, DURATION, ENDPOINT_UP, FAILURES, INTERVAL, LAST_SUCCESS, RUNS, SAMPLES, THRESHOLD, UP,
 };
 use crate::check::{Endpoint, Listing, Problem, Reason, Report};
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! `datapulse catalogue`: every metric with its three spellings.
 
 use super::{CatalogueOutput, print};
-use crate::{board, checks, vitals};
+use crate::{board, checks, discovery, vitals};
 use metrics::{Handle, Kind};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -32,7 +32,7 @@ pub fn entries() -> Vec<Entry> {
     for family in vitals::families() {
         all.insert(family.prometheus(), Entry { family, common: &[], check: "" });
     }
-    for family in board::families() {
+    for family in board::families().into_iter().chain(discovery::families()) {
         all.insert(family.prometheus(), Entry { family, common, check: "" });
     }
     for kind in checks::ALL {

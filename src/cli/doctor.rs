@@ -1,6 +1,6 @@
 //! `datapulse doctor`: connects to everything, says what it found, what is missing and what it will cost.
 
-use super::once::{Ran, Recall, Run};
+use super::once::{Ran, Recall, Run, discover};
 use super::{ConfigFile, FAILED, USAGE, complain, print};
 use crate::check::{Endpoint, Reason};
 use crate::config::secret::{Environment, Text, Vault};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 /// Runs every check once and reports.
 pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
-    let plan = match config::load(&file.config_file) {
+    let mut plan = match config::load(&file.config_file) {
         Ok(plan) => plan,
         Err(faults) => {
             complain(format!("the configuration has faults\n{faults}"));
@@ -22,6 +22,11 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
         }
     };
     let vault = Arc::new(Vault::new(environment, &plan.base));
+    let (mut text, mut healthy, mut total) = (String::new(), true, (0, 0));
+    for words in discover(&mut plan, &vault).await {
+        healthy = false;
+        text.push_str(&format!("FAILED   {words}\n"));
+    }
     vault.expect(plan.expected());
     let visit = |assignment| Run { assignment, vault: &vault, state: plan.state(&assignment.key, false) };
     let (free, paid): (Vec<_>, Vec<_>) = plan.assignments.iter().partition(|one| one.config.kind().target);
@@ -29,7 +34,6 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
         let run = assignment.config.visit(visit(assignment));
         async move { (assignment, run.await) }
     });
-    let (mut text, mut healthy, mut total) = (String::new(), true, (0, 0));
     for (assignment, ran) in join_all(runs).await {
         let (words, ok, counted) = examine(assignment, &ran);
         text.push_str(&words);

@@ -7,7 +7,8 @@ use crate::board::{Board, Card, Key};
 use crate::check::{Check, Listing, Report};
 use crate::checks::Visit;
 use crate::config::secret::{Environment, Vault};
-use crate::config::{self, Assignment, Plan};
+use crate::config::{self, Assignment, Plan, Template};
+use crate::discovery;
 use crate::state::State;
 use futures_util::future::join_all;
 use metrics::Part;
@@ -23,16 +24,23 @@ use tokio::time::Instant;
 
 /// Runs the checks and prints.
 pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> ExitCode {
-    let plan = match config::load(&flags.config.config_file) {
+    let mut plan = match config::load(&flags.config.config_file) {
         Ok(plan) => plan,
         Err(faults) => {
             complain(format!("the configuration has faults\n{faults}"));
             return ExitCode::from(USAGE);
         }
     };
-    let known: BTreeSet<&str> = plan.assignments.iter().map(|one| one.key.check.as_str()).collect();
-    if let Some(unknown) = flags.checks.iter().find(|name| !known.contains(name.as_str())) {
-        let known: Vec<&str> = known.into_iter().collect();
+    let vault = Arc::new(Vault::new(environment, &plan.base));
+    let lost = discover(&mut plan, &vault).await;
+    for words in &lost {
+        complain(words);
+    }
+    let searched = plan.templates.iter().map(Template::key);
+    let known: BTreeSet<String> =
+        plan.assignments.iter().map(|one| one.key.clone()).chain(searched).map(|key| key.check).collect();
+    if let Some(unknown) = flags.checks.iter().find(|name| !known.contains(*name)) {
+        let known: Vec<String> = known.into_iter().collect();
         complain(format!("there is no check \"{unknown}\"; known: {}", known.join(", ")));
         return ExitCode::from(USAGE);
     }
@@ -43,9 +51,10 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
         return ExitCode::from(USAGE);
     }
     let board = Board::new(now);
-    let moment = run_all(&plan, flags, environment, &board).await;
+    let moment = run_all(&plan, flags, &vault, &board).await;
     let cards = board.view();
-    let failed = cards.iter().any(|(_, card)| card.last().is_none_or(|last| !last.problems.is_empty()));
+    let failed = !lost.is_empty()
+        || cards.iter().any(|(_, card)| card.last().is_none_or(|last| !last.problems.is_empty()));
     let text = match flags.output {
         OnceOutput::Table => table(&cards, moment) + &left_out(&flags.checks, &unpaid),
         OnceOutput::Prometheus => {
@@ -61,21 +70,33 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
     if failed { ExitCode::from(FAILED) } else { printed }
 }
 
+/// Looks for the targets that AWS names, and adds the checks on them. In words what could not be found.
+pub(crate) async fn discover(plan: &mut Plan, vault: &Vault) -> Vec<String> {
+    let mut lost = Vec::new();
+    for template in &plan.templates {
+        match discovery::find(template, vault).await {
+            Ok(found) => plan.assignments.extend(found),
+            Err(problem) => lost.push(format!(
+                "no targets for {}: {}: {problem}",
+                template.key(),
+                problem.reason.as_str()
+            )),
+        }
+    }
+    lost
+}
+
 /// Runs all named checks at the same time, and puts their reports on the board. Gives the moment at which to look at it, the start:
 /// a fast check must not look overdue because a slow one was waited for.
-async fn run_all(plan: &Plan, flags: &Once, environment: Environment, board: &Board) -> Instant {
+async fn run_all(plan: &Plan, flags: &Once, vault: &Arc<Vault>, board: &Board) -> Instant {
     let moment = Instant::now();
-    let vault = Arc::new(Vault::new(environment, &plan.base));
     vault.expect(plan.expected());
     let named = |one: &&Assignment| flags.checks.is_empty() || flags.checks.contains(&one.key.check);
     let wanted = plan.assignments.iter().filter(named).filter(|one| flags.spend || one.config.kind().target);
     let runs = wanted.map(|assignment| {
         board.register(&assignment.key, assignment.spec());
-        let run = assignment.config.visit(Run {
-            assignment,
-            vault: &vault,
-            state: plan.state(&assignment.key, false),
-        });
+        let run =
+            assignment.config.visit(Run { assignment, vault, state: plan.state(&assignment.key, false) });
         async move { (assignment, run.await) }
     });
     for (assignment, ran) in join_all(runs).await {
@@ -231,7 +252,8 @@ mod tests {
             output: OnceOutput::Table,
             spend: false,
         };
-        let moment = run_all(&plan, &flags, Arc::new(|_| None), &board).await;
+        let moment =
+            run_all(&plan, &flags, &Arc::new(Vault::new(Arc::new(|_| None), &plan.base)), &board).await;
         assert!(moment.elapsed() > Duration::from_millis(1100), "longer than the fast report is fresh");
         let states: Vec<_> = board
             .view()

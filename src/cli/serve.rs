@@ -140,6 +140,10 @@ async fn attend(
             _ = signals.interrupt.recv() => return (running, signals),
             _ = signals.reload.recv() => None,
             Some(wish) = inbox.recv() => wish,
+            Some(found) = running.found() => {
+                running.adjust(found).await;
+                continue;
+            }
         };
         let result = running.reload().await;
         if let Some(answer) = wish {

@@ -1,9 +1,10 @@
 //! The JSON schema of the configuration, from the types that read it.
 
-use super::sections::{Envelope, Matching, SERVERS};
+use super::discover::Discover;
+use super::envelope::{Envelope, Matching, SERVERS};
 use super::target::Target;
 use super::{Outputs, Secrets};
-use crate::checks;
+use crate::checks::{self, Kind};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -11,8 +12,19 @@ use serde_json::{Map, Value, json};
 /// The schema of a configuration file, draft 2020-12.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let target = generator.subschema_for::<Target>().to_value();
+    let mut target = Target::json_schema(&mut generator).to_value();
+    // What is kept elsewhere as a whole needs no key of its own.
+    if let Some(object) = target.as_object_mut() {
+        let from = json!({ "type": "string", "pattern": "^(ssm-path|secretsmanager):.+$",
+            "description": "where the whole target is kept: \"ssm-path:/path/\" with hostname, port, username, password and dbname below it, or \"secretsmanager:name\"" });
+        if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+            properties.insert("from".to_owned(), from);
+        }
+        let required = object.remove("required");
+        object.insert("anyOf".to_owned(), json!([{ "required": required }, { "required": ["from"] }]));
+    }
     let matching = generator.subschema_for::<Matching>().to_value();
+    let discover = generator.subschema_for::<Discover>().to_value();
     let secrets = generator.subschema_for::<Secrets>().to_value();
     let outputs = generator.subschema_for::<Outputs>().to_value();
     // Envelope and own keys are merged into one object, so they are wanted in place and not as definitions.
@@ -21,7 +33,7 @@ pub fn schema() -> Value {
     let mut defaults = Map::new();
     for kind in checks::ALL {
         let own = (kind.schema)(&mut generator).to_value();
-        let whole = check(&envelope, &own, &target, &matching, kind.ends.len() > 1);
+        let whole = check(kind, &envelope, &own, [&target, &matching, &discover]);
         let mut partial = whole.clone();
         if let Some(object) = partial.as_object_mut() {
             object.remove("required");
@@ -60,23 +72,29 @@ pub fn schema() -> Value {
     })
 }
 
-/// Envelope and own keys of a check in one object.
-fn check(envelope: &Value, own: &Value, target: &Value, matching: &Value, publisher: bool) -> Value {
+/// Envelope and own keys of a check in one object. `servers`: a target, a choice of them, and where to look for them.
+fn check(kind: &Kind, envelope: &Value, own: &Value, servers: [&Value; 3]) -> Value {
     let mut properties = Map::new();
     for part in [envelope, own] {
         if let Some(found) = part.get("properties").and_then(Value::as_object) {
             properties.extend(found.clone());
         }
     }
+    if !kind.target {
+        return json!({
+            "type": "object", "additionalProperties": false, "properties": properties, "required": ["name", "every"]
+        });
+    }
+    let [target, matching, discover] = servers;
     let server = json!({ "anyOf": [{ "type": "string", "description": "name of a target" }, target] });
     let several = json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, matching] });
-    for (key, schema) in SERVERS.into_iter().zip([server.clone(), several, server]) {
-        if key != "publisher" || publisher {
+    for (key, schema) in SERVERS.into_iter().zip([server.clone(), several, discover.clone(), server]) {
+        if key != "publisher" || kind.ends.len() > 1 {
             properties.insert(key.to_owned(), schema);
         }
     }
     json!({
         "type": "object", "additionalProperties": false, "properties": properties, "required": ["name"],
-        "oneOf": [{ "required": ["target"] }, { "required": ["targets"] }]
+        "oneOf": [{ "required": ["target"] }, { "required": ["targets"] }, { "required": ["discover"] }]
     })
 }

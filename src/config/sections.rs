@@ -1,21 +1,16 @@
 //! The sections of the configuration: files, targets and checks, with all that has to fit together.
 
+use super::discover::Discover;
+use super::envelope::{ENVELOPE, Envelope, Matching, SERVERS, assignment};
 use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
-use super::scalar::Interval;
 use super::servers::{Servers, check_labels};
-use super::target::{Server, Thresholds};
-use super::{
-    Assignment, DEFAULT_LIMIT, LONGEST_AWS_TIMEOUT, LONGEST_DEFAULT_TIMEOUT, Outputs, PAID_INTERVAL, Plan,
-    SHORTEST_ALIGNED, Secrets, read_file,
-};
-use crate::board::Key;
+use super::target::Server;
+use super::{Assignment, Outputs, Plan, Secrets, Template, read_file};
 use crate::checks::{self, Kind};
-use schemars::JsonSchema;
-use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,45 +20,6 @@ use std::time::Duration;
 const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The keys that every check has beside its own.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Envelope {
-    /// Name of the check: the label `check`. Unique.
-    pub(super) name: String,
-    /// How often it runs; from 1s on.
-    pub(super) every: Option<Interval>,
-    /// Aligns runs to the wall clock, moved by this.
-    pub(super) offset: Option<Interval>,
-    /// How long a run may take; the interval, at most 10s, when absent.
-    pub(super) timeout: Option<Interval>,
-    /// How long values outlive a failed run; they go at once when absent.
-    pub(super) keep_for: Option<Interval>,
-    /// Label sets a family; 1000 when absent. What is beyond is left out and counted.
-    pub(super) limit: Option<usize>,
-    /// Labels put on every sample of this check; a target's label of the same name beats it.
-    #[serde(default)]
-    pub(super) labels: BTreeMap<String, String>,
-    /// Limits that the bundled rules use instead of their own; a target's beat these.
-    #[serde(default)]
-    pub(super) thresholds: Thresholds,
-}
-
-/// Keys of the envelope as serde reads them.
-const ENVELOPE: [&str; 8] =
-    ["name", "every", "offset", "timeout", "keep_for", "limit", "labels", "thresholds"];
-/// Keys of the envelope that name servers.
-pub(super) const SERVERS: [&str; 3] = ["target", "targets", "publisher"];
-
-/// `targets: {match: {label: value}}`.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Matching {
-    /// Every target that has all of these labels.
-    #[serde(rename = "match")]
-    pub(super) labels: BTreeMap<String, String>,
-}
 
 pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     let text = read_file(path, faults)?;
@@ -107,11 +63,12 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         names: BTreeMap::new(),
         families: Families::new(),
         found: Vec::new(),
+        templates: Vec::new(),
     };
     for (path, item) in checks {
         reader.check(&path, item, faults);
     }
-    let assignments = reader.found;
+    let (assignments, templates) = (reader.found, reader.templates);
     let section = |key: &str| root.get(key).filter(|node| !node.is_nothing());
     let secrets =
         section("secrets").map_or_else(|| Some(Secrets::default()), |node| read(node, "secrets", faults));
@@ -125,6 +82,7 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
         assignments,
+        templates,
         base,
     })
 }
@@ -179,6 +137,7 @@ struct Checks<'a> {
     names: BTreeMap<String, String>,
     families: Families,
     found: Vec<Assignment>,
+    templates: Vec<Template>,
 }
 
 impl Checks<'_> {
@@ -205,7 +164,7 @@ impl Checks<'_> {
         // Only a check with two ends has a publisher.
         let server_keys = match (kind.target, kind.ends.len()) {
             (false, _) => &[][..],
-            (true, ..2) => &SERVERS[..2],
+            (true, ..2) => &SERVERS[..3],
             (true, _) => &SERVERS[..],
         };
         let mut servers = node.split(server_keys);
@@ -219,6 +178,22 @@ impl Checks<'_> {
         let publisher = servers.take("publisher").map(|entry| {
             self.servers.server(&entry.value, &format!("{path}.publisher"), faults).map(|(_, server)| server)
         });
+        if let Some(entry) = servers.take("discover") {
+            let path_of = format!("{path}.discover");
+            let found: Option<Discover> = read(&entry.value, &path_of, faults);
+            for other in ["target", "targets", "publisher"].iter().filter_map(|key| servers.get(key)) {
+                let message = "stands beside `target`, `targets` or `publisher`; write one of them";
+                faults.push(Fault::new(other.place(), &path_of, message));
+            }
+            if let (Some(envelope), Some(config), Some(mut discover)) = (envelope, config, found) {
+                let at = entry.value.get("rds").and_then(|rds| rds.get("labels"));
+                check_labels(&discover.rds.labels, at, &path_of, faults);
+                self.families.add(&config, &envelope.name, &letter, &path, faults);
+                discover.rds.ca = discover.rds.ca.map(|ca| self.servers.base.join(ca));
+                self.templates.push(Template { envelope, config, discover });
+            }
+            return;
+        }
         let targets =
             if kind.target { self.targets(&mut servers, &letter, &path, faults) } else { Vec::new() };
         let (Some(envelope), Some(config)) = (envelope, config) else { return };
@@ -347,47 +322,10 @@ impl Checks<'_> {
     }
 }
 
-fn assignment(
-    envelope: &Envelope,
-    kind: &Kind,
-    config: checks::Config,
-    target: Option<String>,
-    server: Option<Arc<Server>>,
-    publisher: Option<Arc<Server>>,
-) -> Assignment {
-    let duration = |interval: &Option<Interval>| interval.as_ref().map(Interval::duration);
-    // A check without a default interval and without one of its own was refused above.
-    let paid = server.as_ref().is_some_and(|server| server.target.is_serverless());
-    let default = kind.every.map(|every| if paid { every.max(PAID_INTERVAL) } else { every });
-    let every = duration(&envelope.every).or(default).unwrap_or(LONGEST_DEFAULT_TIMEOUT);
-    let mut labels = envelope.labels.clone();
-    let mut thresholds = envelope.thresholds.over(&Thresholds::default());
-    if let Some(server) = &server {
-        labels.extend(server.target.labels.clone());
-        thresholds = server.target.thresholds.over(&envelope.thresholds);
-    }
-    // What is loaded every hour is asked for at the same minute of each hour, also after a restart.
-    let aligned = !kind.target && every >= SHORTEST_ALIGNED;
-    let longest =
-        if kind.target { every.min(LONGEST_DEFAULT_TIMEOUT) } else { (every / 2).min(LONGEST_AWS_TIMEOUT) };
-    Assignment {
-        key: Key { check: envelope.name.clone(), target },
-        config,
-        every,
-        offset: duration(&envelope.offset).or(aligned.then_some(Duration::ZERO)),
-        timeout: duration(&envelope.timeout).unwrap_or(longest),
-        keep_for: duration(&envelope.keep_for),
-        limit: envelope.limit.unwrap_or(DEFAULT_LIMIT),
-        labels,
-        thresholds,
-        server,
-        publisher,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Key;
     use crate::config;
     use crate::config::secret::Text;
 

@@ -2,11 +2,13 @@
 
 mod failure;
 mod http;
+mod instances;
 mod query;
 mod sign;
 mod token;
 
 pub use failure::problem;
+pub use instances::Instance;
 pub use query::{Field, Query};
 pub use token::{Cluster, Login};
 

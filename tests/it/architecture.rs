@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From the ground up. A file sees only files of its own unit and of lower layers; the longest prefix of its path counts.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["alarm", "task", "demo::parts"],
     // The ground: a check's words, the ways out and the secrets speak of each other.
     &GROUND,
@@ -13,13 +13,15 @@ const LAYERS: [&[&str]; 8] = [
     &["actor", "checks", "http"],
     &["vitals"],
     &["config"],
+    &["discovery"],
     &["demo", "run"],
     &["cli"],
 ];
-const GROUND: [&str; 14] = [
+const GROUND: [&str; 15] = [
     "check",
     "columns",
     "net",
+    "config::discover",
     "config::fault",
     "config::node",
     "config::plain",

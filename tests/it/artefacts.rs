@@ -17,6 +17,9 @@ const OF_PROMETHEUS: [&str; 1] = ["up"];
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 const WORDS: [&str; 9] = ["and", "or", "unless", "offset", "bool", "atan2", "inf", "Inf", "NaN"];
 
+/// Metrics whose names the configuration gives: bundled rules speak of these, and the demo and the documents make them.
+const CONFIGURED: [(&str, &[&str]); 1] = [("device_connections", &["country"])];
+
 /// Everything that a name of a series can have as labels.
 struct Known(BTreeMap<String, Labels>);
 
@@ -31,6 +34,10 @@ impl Known {
             all.insert(entry.family.prometheus(), labels);
         }
         assert!(all.len() > 60, "the catalogue has {} families only", all.len());
+        for (name, own) in CONFIGURED {
+            let labels = own.iter().chain(&["check", "target"]).chain(&SCRAPE).map(ToString::to_string);
+            all.insert(name.to_owned(), labels.collect());
+        }
         for name in OF_PROMETHEUS {
             all.insert(name.to_owned(), SCRAPE.map(str::to_owned).into());
         }
