@@ -13,6 +13,7 @@
 
 mod architecture;
 mod artefacts;
+mod aws;
 mod cli;
 mod demo;
 mod freeze;

@@ -186,7 +186,7 @@ impl Server {
         match link.ask(RIGHTS, deadline).await {
             Ok(tables) => {
                 self.says_rights = Some(true);
-                read_rights(&tables, login).map(Some)
+                Ok(self.view.map(|view| read_rights(&tables, view, login)).transpose()?)
             }
             Err(problem) if is_elsewhere(&problem) => {
                 self.says_rights = Some(false);
@@ -269,7 +269,9 @@ fn read_query(
     })
 }
 
-fn read_rights(tables: &[Table], login: &str) -> Result<bool, Problem> {
+/// Whether the rights open this view to the queries of all users. Each view has its own right; the other one may help too, but to say so
+/// without knowing it would hide that we are blind.
+fn read_rights(tables: &[Table], view: View, login: &str) -> Result<bool, Problem> {
     let [users, grants] = tables else {
         return Err(Problem::new(Reason::Protocol, format!("{} results for two questions", tables.len())));
     };
@@ -277,12 +279,13 @@ fn read_rights(tables: &[Table], login: &str) -> Result<bool, Problem> {
     for row in users.rows() {
         let unrestricted =
             row.text("syslog_access")?.is_some_and(|access| access.trim_end() == "UNRESTRICTED");
-        if ours(&row)? && (row.flag("superuser")? == Some(true) || unrestricted) {
+        if ours(&row)? && (row.flag("superuser")? == Some(true) || view == View::Svv && unrestricted) {
             return Ok(true);
         }
     }
     for row in grants.rows() {
-        if ours(&row)? && row.text("role_name")?.is_some_and(|role| SEEING_ROLES.contains(&role.trim_end())) {
+        let role = row.text("role_name")?.is_some_and(|role| SEEING_ROLES.contains(&role.trim_end()));
+        if ours(&row)? && view == View::Sys && role {
             return Ok(true);
         }
     }
