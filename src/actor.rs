@@ -66,7 +66,8 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
         state.note(&job.key, &report);
         state.back_off(reasons.contains(&Reason::Panic), job.every);
         board.publish(&job.key, report);
-        if reasons.contains(&Reason::Timeout)
+        // Nothing is left behind by most failures, and then there is nothing to do.
+        if !reasons.is_empty()
             && let Some(problem) = clean_up_within(&mut check, CLEAN_UP.min(job.every / 4)).await
         {
             board.count(&job.key, &problem);

@@ -9,14 +9,15 @@ mod tests;
 
 pub use config::{Columns, Empty, KEYS, read};
 pub use moment::moment;
-pub use statement::only_reads;
+pub use statement::{only_reads, with_since};
 
 use crate::check::{Problem, Reason};
 use crate::net::table::{Row, Table};
 use config::Mapped;
 use jiff::Timestamp;
-use metrics::{Answer, Kind, Metric, Unit};
+use metrics::{Answer, Handle, Kind, Metric, Unit};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use tallies::Tallies;
 
@@ -27,6 +28,9 @@ pub static DATA_TIMESTAMP: Metric<0> = Metric::gauge(
     &[],
     "Unix time of the newest data in the last result: the largest value of the column `freshness`",
 );
+
+/// Label value of what is beyond the limit, so that the sums stay right.
+const OTHER: &str = "other";
 
 /// What a result became.
 #[derive(Debug)]
@@ -84,14 +88,23 @@ impl Teller {
                 self.tallies.tell(metric, &mut answer);
             } else {
                 let mut known = BTreeMap::new();
+                // A total that is cut would be missing in every sum; a gauge that is cut is only not seen.
+                let most =
+                    if metric.family.kind == Kind::Gauge { usize::MAX } else { self.limit.saturating_sub(1) };
+                let mut other = Other::default();
                 for (at, (labels, value)) in rows.read(table).into_iter().enumerate() {
                     if let Some(first) = known.get(&labels) {
                         rows.twice(&labels, *first, at);
-                    } else {
-                        answer.set_configured(&metric.family, &words(&labels), value);
-                        known.insert(labels, at);
+                        continue;
                     }
+                    if known.len() < most {
+                        answer.set_configured(&metric.family, &words(&labels), value);
+                    } else {
+                        other.add(value);
+                    }
+                    known.insert(labels, at);
                 }
+                other.tell(metric, &mut answer);
                 for labels in columns.filled(metric, rows.seen()) {
                     answer.set_configured(&metric.family, &words(&labels), 0.0);
                 }
@@ -99,6 +112,28 @@ impl Teller {
             notes.extend(rows.notes());
         }
         Ok(answer)
+    }
+}
+
+/// Totals beyond the limit, as one.
+#[derive(Default)]
+struct Other {
+    sets: usize,
+    sum: f64,
+}
+
+impl Other {
+    fn add(&mut self, value: f64) {
+        self.sets += 1;
+        self.sum += value;
+    }
+
+    fn tell(&self, metric: &Mapped, answer: &mut Answer) {
+        if self.sets > 0 {
+            let labels = vec![OTHER; metric.family.labels.len()];
+            answer.set_configured(&metric.family, &labels, self.sum);
+            answer.fold(&Handle::Configured(Arc::clone(&metric.family)), self.sets);
+        }
     }
 }
 

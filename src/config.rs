@@ -123,7 +123,7 @@ impl Template {
     pub fn spec(&self) -> Spec {
         Spec {
             check_type: self.config.kind().word,
-            every: self.discover.rds.every(),
+            every: self.discover.rds.every.duration(),
             timeout: discover::TIMEOUT,
             keep_for: None,
             limit: DEFAULT_LIMIT,

@@ -64,7 +64,7 @@ pub async fn live(template: Template, board: Arc<Board>, vault: Arc<Vault>, tell
                 return;
             }
         }
-        next = began + rds.every();
+        next = began + rds.every.duration();
     }
 }
 

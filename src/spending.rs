@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A newer version's state is not touched.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// `datapulse_check_budget_remaining_ratio`
 pub static BUDGET_REMAINING: Metric<0> = Metric::gauge(
@@ -34,8 +34,11 @@ pub struct Budget {
 /// What is kept in the file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Kept {
-    version: u32,
+    version: u64,
     last_start: Option<Timestamp>,
+    /// Start of the last good run.
+    #[serde(default)]
+    last_good: Option<Timestamp>,
     /// The day of `scanned_today`, as days since 1970 in UTC.
     day: i64,
     scanned_today: u64,
@@ -129,6 +132,11 @@ impl Spending {
         self.save().await
     }
 
+    /// When the last good run began.
+    pub fn last_good(&self) -> Option<Timestamp> {
+        self.kept.as_ref()?.last_good
+    }
+
     /// Notes that a query runs, so that whoever comes after a crash can stop it.
     ///
     /// # Errors
@@ -140,8 +148,11 @@ impl Spending {
         self.save().await
     }
 
-    /// A query that a process before this one left running.
+    /// A query that a process before this one left running. Beside a process that runs it is that one's.
     pub fn left_running(&mut self) -> Option<String> {
+        if self.state.as_ref().is_some_and(|state| !state.is_ours()) {
+            return None;
+        }
         self.kept.as_mut()?.running.take()
     }
 
@@ -161,6 +172,9 @@ impl Spending {
     /// `io` when it could not be noted.
     pub async fn ended(&mut self, answer: Option<(&Answer, &Answer)>, now: Timestamp) -> Result<(), Problem> {
         if let Some(kept) = &mut self.kept {
+            if answer.is_some() {
+                kept.last_good = kept.last_start;
+            }
             kept.answer = answer.map(|(answer, facts)| KeptAnswer {
                 ended: now,
                 samples: samples(answer),
@@ -205,18 +219,10 @@ impl Spending {
     async fn kept(&mut self, now: Timestamp) -> Result<&mut Kept, Problem> {
         if self.kept.is_none() {
             let loaded = match &self.state {
-                Some(state) => state.load::<Kept>().await?,
+                Some(state) => state.load::<Kept>(VERSION).await?,
                 None => None,
             };
             let kept = loaded.unwrap_or(Kept { version: VERSION, ..Kept::default() });
-            if kept.version > VERSION {
-                let what = format!(
-                    "the check's state is of version {}, this datapulse knows {VERSION}",
-                    kept.version
-                );
-                return Err(Problem::new(Reason::Io, what)
-                    .hint("run the newer version, or move its file below data_dir/checks away"));
-            }
             self.kept = Some(kept);
         }
         let today = now.to_zoned(TimeZone::UTC).timestamp().as_second().div_euclid(86_400);

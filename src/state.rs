@@ -76,13 +76,21 @@ impl State {
         Self { path: data_dir.join("checks").join(file_name(check)), writable }
     }
 
+    /// Whether this process is the one that keeps it.
+    pub fn is_ours(&self) -> bool {
+        self.writable
+    }
+
     /// Reads it; `None` when there is none yet. What cannot be read is put aside as `.bad`, so that the check starts anew.
     ///
     /// # Errors
-    /// `io` when the file is there and cannot be read or put aside, or comes from a newer version of datapulse.
-    pub async fn load<T: DeserializeOwned + Send + 'static>(&self) -> Result<Option<T>, Problem> {
+    /// `io` when the file is there and cannot be read or put aside, or is of a version above `newest`: such a one is not touched.
+    pub async fn load<T: DeserializeOwned + Send + 'static>(
+        &self,
+        newest: u64,
+    ) -> Result<Option<T>, Problem> {
         let (path, writable) = (self.path.clone(), self.writable);
-        let read = task::blocking(move || load(&path, writable)).await;
+        let read = task::blocking(move || load(&path, newest, writable)).await;
         read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| self.problem("read", error))
     }
 
@@ -109,13 +117,20 @@ impl State {
     }
 }
 
-fn load<T: DeserializeOwned>(path: &Path, writable: bool) -> io::Result<Option<T>> {
+fn load<T: DeserializeOwned>(path: &Path, newest: u64, writable: bool) -> io::Result<Option<T>> {
     let mut text = Vec::new();
     match File::open(path) {
         Ok(file) => file.take(LARGEST_STATE + 1).read_to_end(&mut text)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    let version = serde_json::from_slice::<Versioned>(&text).ok().map_or(0, |state| state.version);
+    if version > newest {
+        let message = format!(
+            "it is of version {version}, and this datapulse knows {newest}; run the newer one, or move the file away"
+        );
+        return Err(io::Error::other(message));
+    }
     match serde_json::from_slice(&text) {
         Ok(state) => Ok(Some(state)),
         Err(error) => {
@@ -126,6 +141,13 @@ fn load<T: DeserializeOwned>(path: &Path, writable: bool) -> io::Result<Option<T
             Ok(None)
         }
     }
+}
+
+/// What every state has.
+#[derive(serde::Deserialize)]
+struct Versioned {
+    #[serde(default)]
+    version: u64,
 }
 
 fn save(path: &Path, text: &[u8]) -> io::Result<()> {
@@ -189,24 +211,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_state_of_a_newer_version_is_left_alone() {
+        let dir = dir("newer");
+        let state = State::new(&dir, "a", true);
+        state.save(&serde_json::json!({ "version": 2, "more": {} })).await.unwrap();
+        let refused = state.load::<Vec<String>>(1).await.unwrap_err();
+        assert!(refused.to_string().contains("it is of version 2"), "{refused}");
+        assert!(state.path.exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[tokio::test]
     async fn a_state_is_read_back_and_every_cut_of_it_starts_anew() {
         let dir = dir("cut");
         let state = State::new(&dir, "a", true);
-        assert_eq!(state.load::<Vec<String>>().await.unwrap(), None);
+        assert_eq!(state.load::<Vec<String>>(1).await.unwrap(), None);
         let kept = vec!["one".to_owned(), "two".to_owned()];
         state.save(&kept).await.unwrap();
-        assert_eq!(state.load().await.unwrap(), Some(kept));
+        assert_eq!(state.load(1).await.unwrap(), Some(kept));
         let whole = fs::read(&state.path).unwrap();
         for cut in 0..whole.len() {
             fs::write(&state.path, &whole[..cut]).unwrap();
-            assert_eq!(state.load::<Vec<String>>().await.unwrap(), None, "cut at {cut}");
+            assert_eq!(state.load::<Vec<String>>(1).await.unwrap(), None, "cut at {cut}");
             assert!(state.path.with_extension("bad").exists());
         }
         fs::write(&state.path, &whole).unwrap();
         let looker = State::new(&dir, "a", false);
         looker.save(&Vec::<String>::new()).await.unwrap();
         assert_eq!(
-            looker.load::<Vec<String>>().await.unwrap().unwrap().len(),
+            looker.load::<Vec<String>>(1).await.unwrap().unwrap().len(),
             2,
             "who only looks writes nothing"
         );

@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// `datapulse_athena_scanned_bytes_total`
 pub static SCANNED: Metric<0> = Metric::counter(
@@ -32,6 +32,9 @@ pub static SCANNED: Metric<0> = Metric::counter(
 const PRICE: f64 = 5.0;
 /// Athena bills at least so much for a query.
 const LEAST_BILLED: u64 = 10_000_000;
+
+/// Stopping what a crash left running must not hold up the start.
+const LAST_RITES: Duration = Duration::from_secs(5);
 
 /// The keys of `athena_query`.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
@@ -48,7 +51,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Own {
-    /// One statement that reads.
+    /// One statement that reads; `$since` stands for the start of the last good run.
     pub sql: String,
     /// Workgroup.
     #[serde(default = "primary")]
@@ -174,7 +177,14 @@ impl Check for AthenaQuery {
 
     async fn recall(&mut self, now: Timestamp) -> Recalled {
         let columns = self.columns.clone();
-        self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await
+        let recalled =
+            self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await;
+        // Paid for as long as it runs, and nobody waits for it any more.
+        if let Some(id) = self.spending.left_running() {
+            let bytes = timeout(LAST_RITES, self.athena.stop_left(&id)).await.ok().flatten();
+            self.spending.scanned(bytes);
+        }
+        recalled
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {
@@ -185,12 +195,9 @@ impl Check for AthenaQuery {
 impl AthenaQuery {
     async fn ask(&mut self, now: Timestamp, deadline: Instant) -> Result<Table, Problem> {
         self.spending.begin(now).await?;
-        if let Some(id) = self.spending.left_running() {
-            let bytes = timeout_at(deadline, self.athena.stop_left(&id)).await.ok().flatten();
-            self.spending.scanned(bytes);
-        }
         let late = |_elapsed| Athena::late();
-        let id = timeout_at(deadline, self.athena.start()).await.map_err(late)??;
+        let since = self.spending.last_good().unwrap_or(now.saturating_sub(self.every).unwrap_or(now));
+        let id = timeout_at(deadline, self.athena.start(since)).await.map_err(late)??;
         self.spending.started(&id).await?;
         let ended = timeout_at(deadline, self.athena.wait()).await.map_err(late)?;
         // Also what failed was scanned, and is counted before anything else can go wrong.

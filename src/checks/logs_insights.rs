@@ -20,19 +20,22 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// `datapulse_logs_insights_scanned_bytes_total`
 pub static SCANNED: Metric<0> = Metric::counter(
     "datapulse.logs.insights_scanned",
     Unit::Bytes,
     &[],
-    "QueryStatistics.bytesScanned of all queries of the check that gave it; survives a restart",
+    "QueryStatistics.bytesScanned of all queries of the check, of those that were stopped as far as it was seen; survives a restart",
 );
 /// US dollars for a gigabyte; <https://aws.amazon.com/cloudwatch/pricing/>
 const PRICE: f64 = 0.005;
 /// Ingestion into Insights takes minutes: a window that ends later than this has not got all its events yet.
 const INGESTION: Duration = Duration::from_mins(5);
+
+/// Stopping what a crash left running must not hold up the start.
+const LAST_RITES: Duration = Duration::from_secs(5);
 
 /// The keys of `logs_insights`.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
@@ -182,13 +185,20 @@ impl Check for LogsInsights {
         if !self.insights.stop().await? {
             return Ok(());
         }
-        self.spending.scanned(None);
+        self.spending.scanned(self.insights.scanned());
         self.spending.ended(None, Timestamp::now()).await
     }
 
     async fn recall(&mut self, now: Timestamp) -> Recalled {
         let columns = self.columns.clone();
-        self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await
+        let recalled =
+            self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await;
+        // Paid for as long as it runs, and nobody waits for it any more.
+        if let Some(id) = self.spending.left_running() {
+            let bytes = timeout(LAST_RITES, self.insights.stop_left(&id)).await.ok().flatten();
+            self.spending.scanned(bytes);
+        }
+        recalled
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {
@@ -199,17 +209,13 @@ impl Check for LogsInsights {
 impl LogsInsights {
     async fn ask(&mut self, now: Timestamp, deadline: Instant) -> Result<Table, Problem> {
         self.spending.begin(now).await?;
-        if let Some(id) = self.spending.left_running() {
-            drop(timeout_at(deadline, self.insights.stop_left(&id)).await);
-            self.spending.scanned(None);
-        }
         let late = |_elapsed| Insights::late();
         let end = now.saturating_sub(self.delay).unwrap_or(now);
         let start = end.saturating_sub(self.window).unwrap_or(end);
         let id = timeout_at(deadline, self.insights.start(start, end)).await.map_err(late)??;
         self.spending.started(&id).await?;
-        let (table, bytes) = timeout_at(deadline, self.insights.wait()).await.map_err(late)??;
-        self.spending.scanned(bytes);
-        Ok(table)
+        let ended = timeout_at(deadline, self.insights.wait()).await.map_err(late)?;
+        self.spending.scanned(self.insights.scanned());
+        ended
     }
 }

@@ -11,6 +11,7 @@ use crate::config::read::read_rest;
 use crate::net::Clients;
 use crate::net::postgres::{Link, PAUSED};
 use digest::Dialect;
+use jiff::Timestamp;
 use metrics::{Answer, Handle};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,7 +32,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Own {
-    /// One statement that reads. The session is in UTC and, on PostgreSQL, read-only.
+    /// One statement that reads; `$since` stands for the start of the last good run. The session is in UTC and, on PostgreSQL, read-only.
     pub sql: String,
 }
 
@@ -40,6 +41,9 @@ pub struct SqlQuery {
     link: Link,
     sql: String,
     teller: Teller,
+    every: Duration,
+    /// Start of the last good run.
+    since: Option<Timestamp>,
 }
 
 impl Config {
@@ -89,6 +93,8 @@ impl Check for SqlQuery {
             link: clients.link(),
             sql: config.own.sql.clone(),
             teller: Teller::new(&config.columns, clients.limit),
+            every: clients.every,
+            since: None,
         }
     }
 
@@ -101,13 +107,16 @@ impl Check for SqlQuery {
             }
             Err(problem) => return Outcome::single(Err(problem)),
         }
-        let table = self.link.ask(&self.sql, context.deadline).await.and_then(|tables| {
+        let since = self.since.unwrap_or(context.now.saturating_sub(self.every).unwrap_or(context.now));
+        let sql = columns::with_since(&self.sql, since, Dialect::Postgres);
+        let table = self.link.ask(&sql, context.deadline).await.and_then(|tables| {
             let what = || format!("the statement on {} gives no rows", self.link.name());
             tables.into_iter().next().ok_or_else(|| Problem::new(Reason::Query, what()))
         });
         let end = match table {
             Ok(table) => {
                 let source = format!("the statement on {}", self.link.name());
+                self.since = Some(context.now);
                 let told = self.teller.tell(&table, &source, context.now, &mut facts);
                 End { notes: told.notes, facts, ..End::new(Endpoint::Own, told.result) }
             }

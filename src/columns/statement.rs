@@ -1,6 +1,8 @@
 //! What a statement of the configuration may be.
 
 use digest::{Dialect, Kind, statements, tokens};
+use jiff::Timestamp;
+use std::borrow::Cow;
 
 /// Words that a statement which only reads can begin with.
 const READS: [&str; 7] = ["select", "with", "values", "table", "show", "describe", "explain"];
@@ -32,12 +34,39 @@ pub fn only_reads(sql: &str, dialects: &[Dialect]) -> Result<(), (String, &'stat
     Ok(())
 }
 
+/// What stands in a statement for the start of the last good run, so that each row is given once.
+const SINCE: &str = "$since";
+
+/// The statement with `$since` written as a literal of its dialect; before the first good run it is an interval ago.
+pub fn with_since(sql: &str, since: Timestamp, dialect: Dialect) -> Cow<'_, str> {
+    if !sql.contains(SINCE) {
+        return Cow::Borrowed(sql);
+    }
+    let moment = since.strftime("%Y-%m-%d %H:%M:%S%.3f");
+    Cow::Owned(sql.replace(
+        SINCE,
+        &match dialect {
+            Dialect::Trino => format!("timestamp '{moment} UTC'"),
+            Dialect::Postgres | Dialect::Redshift => format!("timestamptz '{moment}+00'"),
+        },
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn refused(sql: &str) -> Option<String> {
         only_reads(sql, &[Dialect::Postgres, Dialect::Redshift]).err().map(|(message, _)| message)
+    }
+
+    #[test]
+    fn the_last_start_is_a_literal_of_the_dialect() {
+        let since = "2026-11-24T10:00:00.5Z".parse().unwrap();
+        let told = |dialect| with_since("select 1 where t > $since", since, dialect).into_owned();
+        assert_eq!(told(Dialect::Postgres), "select 1 where t > timestamptz '2026-11-24 10:00:00.500+00'");
+        assert_eq!(told(Dialect::Trino), "select 1 where t > timestamp '2026-11-24 10:00:00.500 UTC'");
+        assert_eq!(refused("select 1 where t > $since"), None);
     }
 
     #[test]

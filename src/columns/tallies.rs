@@ -1,17 +1,17 @@
 //! Histograms of the rows' values, accumulated since the start.
 
+use super::OTHER;
 use super::config::Mapped;
 use metrics::{Answer, Buckets, Handle};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What is beyond the limit of label sets goes here, so that the sums stay right.
-const OTHER: &str = "other";
-
 /// The histograms of a check, by family and label values.
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     families: BTreeMap<String, BTreeMap<Vec<String>, Tally>>,
+    /// Observations of this run that went to `other`, by family.
+    folded: BTreeMap<String, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +27,9 @@ impl Tallies {
         let family = self.families.entry(metric.family.name.to_string()).or_default();
         let known = family.contains_key(labels) || family.len() < limit.saturating_sub(1);
         let key = if known { labels.to_vec() } else { vec![OTHER.to_owned(); labels.len()] };
+        if !known {
+            *self.folded.entry(metric.family.name.to_string()).or_default() += 1;
+        }
         let tally = family.entry(key).or_default();
         let bucket = metric.bounds.iter().position(|bound| value <= *bound).unwrap_or(metric.bounds.len());
         tally.buckets.counts.resize(metric.bounds.len() + 1, 0);
@@ -40,6 +43,9 @@ impl Tallies {
     pub(super) fn tell(&mut self, metric: &Mapped, answer: &mut Answer) {
         let Some(family) = self.families.get_mut(metric.family.name.as_ref()) else { return };
         let handle = Handle::Configured(Arc::clone(&metric.family));
+        if let Some(folded) = self.folded.remove(metric.family.name.as_ref()) {
+            answer.fold(&handle, folded);
+        }
         for (labels, tally) in family {
             let buckets = if tally.shown {
                 tally.buckets.clone()

@@ -77,9 +77,17 @@ const fn five_minutes() -> Interval {
 }
 
 impl Rds {
-    /// How often they are looked for; AWS slows down who asks more often.
-    pub fn every(&self) -> Duration {
-        self.every.duration().max(Duration::from_secs(10))
+    /// What is wrong with the keys together: which of them, and in words.
+    pub fn fault(&self) -> Option<(&'static str, &'static str)> {
+        match () {
+            () if self.every.duration() < Duration::from_secs(10) => {
+                Some(("every", "shorter than 10s: AWS slows down who asks so often"))
+            }
+            () if self.auth.is_some() && self.password.is_some() => {
+                Some(("password", "there is `auth: iam` as well; write one of the two"))
+            }
+            () => None,
+        }
     }
 
     /// The target that an instance becomes.
@@ -92,7 +100,7 @@ impl Rds {
             auth: self.auth,
             region: self.region.clone(),
             assume_role: self.assume_role.clone(),
-            cluster: Some(crate::net::aws::Cluster::Rds(identifier.to_owned())),
+            cluster: Some(crate::net::aws::Cluster::RdsInstance(identifier.to_owned())),
             serverless: false,
             database: self.database.clone(),
             tls: self.tls,

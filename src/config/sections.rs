@@ -187,6 +187,11 @@ impl Checks<'_> {
             }
             if let (Some(envelope), Some(config), Some(mut discover)) = (envelope, config, found) {
                 let at = entry.value.get("rds").and_then(|rds| rds.get("labels"));
+                if let Some((key, message)) = discover.rds.fault() {
+                    let rds = entry.value.get("rds").unwrap_or(&entry.value);
+                    let place = rds.get(key).unwrap_or(rds).place();
+                    faults.push(Fault::new(place, format!("{path_of}.rds.{key}"), message));
+                }
                 check_labels(&discover.rds.labels, at, &path_of, faults);
                 self.families.add(&config, &envelope.name, &letter, &path, faults);
                 discover.rds.ca = discover.rds.ca.map(|ca| self.servers.base.join(ca));

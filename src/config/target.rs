@@ -17,7 +17,7 @@ use std::path::PathBuf;
 pub struct Target {
     /// Host name or address; also the name that the certificate has to carry.
     pub host: Text,
-    /// TCP port; the protocol's own when absent (PostgreSQL: 5432).
+    /// TCP port; the server's own when absent (PostgreSQL 5432, Redshift 5439 where the host name or `cluster` tells it).
     pub port: Option<Port>,
     /// Login role.
     pub user: Text,

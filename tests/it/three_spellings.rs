@@ -265,3 +265,47 @@ fn a_real_pair_is_spelled_equally_three_times() {
     drop((otlp, dogstatsd));
     drop(program);
 }
+
+#[test]
+fn a_value_of_the_configuration_is_the_same_three_times_under_its_three_names() {
+    let server = &shared_pair().subscriber;
+    role(server, "lake_eye", "");
+    let (otlp, dogstatsd, folder) = (Ear::default(), Ear::default(), stage("countries-socket"));
+    let socket = folder.path().join("dsd.socket");
+    agent(&dogstatsd, &socket);
+    let port = collector(&otlp);
+    let config = format!(
+        "checks:\n  - sql_query:\n      name: devices\n      every: 1s\n      target: {}\n      \
+         sql: \"select * from (values ('JP', 3200.25), ('TH', 5400), ('KH', 0.1)) as t (country, devices)\"\n      \
+         metrics: [{{name: device.connections, value: devices, labels: [country], unit: '{{device}}', help: devices, datadog_name: mccs.connection.hour.count}}]\n      \
+         fill: {{country: [JP, TH, KH, PH]}}\n\
+         outputs:\n  otlp: {{endpoint: 'http://127.0.0.1:{port}', every: 1s, compression: none}}\n  \
+         dogstatsd: {{address: 'unix://{}', every: 1s, prefix: p., tags: {{env: production}}}}\n",
+        target(server, "lake_eye", "postgres"),
+        socket.display(),
+    );
+    let program = Program::start("countries", &config, &[]);
+    program.wait_for("device_connections", &[("country", "JP")], |devices| devices == 3200.25);
+    for (country, devices) in [("JP", 3200.25), ("TH", 5400.0), ("KH", 0.1), ("PH", 0.0)] {
+        let heard = |ear: &Ear, name: &str| {
+            let heard = ear.lock().unwrap();
+            let fits = |labels: &BTreeMap<String, String>| {
+                labels.get("country").is_some_and(|value| value.eq_ignore_ascii_case(country))
+            };
+            heard
+                .values
+                .iter()
+                .find(|((own, labels), _)| own == name && fits(labels))
+                .map(|(_, value)| *value)
+        };
+        let arrived = eventually("both have it", || {
+            heard(&otlp, "device.connections").zip(heard(&dogstatsd, "mccs.connection.hour.count"))
+        });
+        let shown = program.scrape().value("device_connections", &[("country", country)]);
+        println!("{country}: /metrics {shown:?}, OTLP and DogStatsD {arrived:?}");
+        assert_eq!((shown, arrived), (Some(devices), (devices, devices)));
+    }
+    let heard = dogstatsd.lock().unwrap();
+    let tags = heard.values.keys().find(|(name, _)| name == "mccs.connection.hour.count").unwrap();
+    assert_eq!(tags.1.get("env").map(String::as_str), Some("production"), "{tags:?}");
+}

@@ -7,6 +7,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     columns: Vec<Column>,
+    /// Label sets that the check itself has put into `other`, by family.
+    folded: Vec<(Handle, usize)>,
 }
 
 /// All samples of one family in an answer.
@@ -88,6 +90,11 @@ impl Answer {
         }
     }
 
+    /// Notes that so many label sets of a family went into one, `other`, because there were more than the check's limit.
+    pub fn fold(&mut self, family: &Handle, sets: usize) {
+        self.folded.push((family.clone(), sets));
+    }
+
     fn column(&mut self, family: &Family, handle: impl FnOnce() -> Handle) -> &mut Column {
         // The last column is nearly always the one; families are few, so a scan beats a map.
         let at = self.columns.iter().rposition(|column| column.family.is(family)).unwrap_or_else(|| {
@@ -119,10 +126,11 @@ impl Answer {
         self.columns.iter_mut().map(Column::seal).sum()
     }
 
-    /// Keeps at most `limit` rows of each family (of a total at least [`TOTALS`]), the first set; returns each family that was cut with the number of rows lost.
+    /// Keeps at most `limit` rows of each family (of a total at least [`TOTALS`]), the first set; returns each family that was cut with
+    /// the number of rows lost, and those that the check has folded.
     /// Call before [`Answer::seal`], while rows stand in the order in which the check set them.
     pub fn cap(&mut self, limit: usize) -> Vec<(Handle, usize)> {
-        let mut cut = Vec::new();
+        let mut cut = std::mem::take(&mut self.folded);
         for column in &mut self.columns {
             let limit = if column.family.total { limit.max(TOTALS) } else { limit };
             let lost = column.len().saturating_sub(limit);

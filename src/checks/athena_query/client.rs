@@ -2,6 +2,7 @@
 
 use super::Own;
 use crate::check::{Problem, Reason};
+use crate::columns::with_since;
 use crate::net::aws::{Aws, Place, poll_rest, problem};
 use crate::net::https::quoted;
 use crate::net::table::Table;
@@ -10,6 +11,8 @@ use aws_sdk_athena::types::{
     QueryExecution, QueryExecutionContext, QueryExecutionState, ResultConfiguration,
     ResultReuseByAgeConfiguration, ResultReuseConfiguration, Row,
 };
+use digest::Dialect;
+use jiff::Timestamp;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +35,8 @@ pub(super) struct Athena {
     aws: Arc<Aws>,
     client: Option<Client>,
     stage: Stage,
+    /// The statement of the query that is started.
+    sql: String,
     scanned: Option<u64>,
 }
 
@@ -53,6 +58,7 @@ impl Athena {
             aws: Arc::clone(aws),
             client: None,
             stage: Stage::Idle,
+            sql: String::new(),
             scanned: None,
         }
     }
@@ -64,8 +70,10 @@ impl Athena {
     }
 
     /// Starts the query.
-    pub(super) async fn start(&mut self) -> Result<String, Problem> {
+    pub(super) async fn start(&mut self, since: Timestamp) -> Result<String, Problem> {
         let token = token();
+        // Kept, because a repetition has to be the same request.
+        self.sql = with_since(&self.own.sql, since, Dialect::Trino).into_owned();
         self.stage = Stage::Starting(token.clone());
         let id = match self.send(&token).await {
             Ok(id) => id,
@@ -95,7 +103,7 @@ impl Athena {
                 ResultReuseByAgeConfiguration::builder().enabled(true).max_age_in_minutes(minutes).build();
             ResultReuseConfiguration::builder().result_reuse_by_age_configuration(by_age).build()
         });
-        let (sql, workgroup) = (own.sql.clone(), own.workgroup.clone());
+        let (sql, workgroup) = (self.sql.clone(), own.workgroup.clone());
         let client = self.client().await?;
         let answer = client
             .start_query_execution()

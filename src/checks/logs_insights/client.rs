@@ -24,12 +24,13 @@ pub(super) struct Insights {
     aws: Arc<Aws>,
     client: Option<Client>,
     running: Option<String>,
+    scanned: Option<u64>,
 }
 
 impl Insights {
     pub(super) fn new(own: &Own, aws: &Arc<Aws>) -> Self {
         let place = Place { region: own.region.clone(), assume_role: own.assume_role.clone() };
-        Self { own: own.clone(), place, aws: Arc::clone(aws), client: None, running: None }
+        Self { own: own.clone(), place, aws: Arc::clone(aws), client: None, running: None, scanned: None }
     }
 
     /// What a run that ran out of time says.
@@ -64,8 +65,14 @@ impl Insights {
         Ok(id)
     }
 
-    /// Waits until the query is complete; gives its rows and the bytes that it scanned.
-    pub(super) async fn wait(&mut self) -> Result<(Table, Option<u64>), Problem> {
+    /// Bytes that the query has scanned, as far as they are known.
+    pub(super) fn scanned(&self) -> Option<u64> {
+        self.scanned
+    }
+
+    /// Waits until the query is complete; gives its rows.
+    pub(super) async fn wait(&mut self) -> Result<Table, Problem> {
+        self.scanned = None;
         let Some(id) = self.running.clone() else {
             return Err(Problem::new(Reason::Aws, "no query on Logs Insights was started"));
         };
@@ -78,6 +85,7 @@ impl Insights {
                     error,
                 )
             })?;
+            self.scanned = answer.statistics.as_ref().map(|all| bytes(all.bytes_scanned)).or(self.scanned);
             let refused =
                 |what: &str, reason| Err(Problem::new(reason, format!("the query on Logs Insights {what}")));
             match &answer.status {
@@ -112,10 +120,11 @@ impl Insights {
     }
 
     /// Stops what a process before this one left running; it may have ended long ago, so nothing is said of a refusal.
-    pub(super) async fn stop_left(&mut self, id: &str) {
+    pub(super) async fn stop_left(&mut self, id: &str) -> Option<u64> {
         if let Err(problem) = self.stop_one(id).await {
             tracing::debug!(%problem, "query of an earlier process not stopped");
         }
+        None
     }
 
     async fn stop_one(&mut self, id: &str) -> Result<(), Problem> {
@@ -148,7 +157,7 @@ fn bytes(scanned: f64) -> u64 {
 }
 
 /// The rows as a table: a column for each field that any row has.
-fn read(answer: GetQueryResultsOutput) -> (Table, Option<u64>) {
+fn read(answer: GetQueryResultsOutput) -> Table {
     let rows: Vec<Vec<ResultField>> = answer.results.unwrap_or_default();
     let mut columns: Vec<String> = Vec::new();
     for name in rows.iter().flatten().filter_map(|field| field.field.as_ref()) {
@@ -165,8 +174,7 @@ fn read(answer: GetQueryResultsOutput) -> (Table, Option<u64>) {
         };
         table.push(columns.iter().map(|column| Ok::<_, ()>(value(column))));
     }
-    let bytes = answer.statistics.map(|statistics| bytes(statistics.bytes_scanned));
-    (table, bytes)
+    table
 }
 
 fn without(operation: &str, field: &str) -> Problem {

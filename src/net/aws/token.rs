@@ -22,8 +22,10 @@ pub enum Cluster {
     Redshift(String),
     /// A Redshift Serverless workgroup, by its name.
     RedshiftServerless(String),
-    /// An RDS or Aurora cluster or instance, by its identifier.
+    /// An RDS or Aurora cluster, by its identifier.
     Rds(String),
+    /// An instance of RDS or Aurora, by its identifier.
+    RdsInstance(String),
 }
 
 /// What to log in with.
@@ -41,16 +43,19 @@ impl Cluster {
     /// The cluster that a host name of AWS belongs to.
     ///
     /// `<cluster>.<id>.<region>.redshift.amazonaws.com`, `<workgroup>.<account>.<region>.redshift-serverless.amazonaws.com`,
-    /// `<cluster>.cluster-<id>.<region>.rds.amazonaws.com`
+    /// `<cluster>.cluster-<id>.<region>.rds.amazonaws.com`, `<instance>.<id>.<region>.rds.amazonaws.com`
     pub fn of_host(host: &str) -> Option<Self> {
         let host = host.trim_end_matches(".cn");
-        let first = host.split('.').next()?.to_owned();
+        let mut labels = host.split('.');
+        let first = labels.next()?.to_owned();
+        let of_cluster = labels.next().is_some_and(|second| second.starts_with("cluster-"));
         match () {
             () if host.ends_with(".redshift.amazonaws.com") => Some(Self::Redshift(first)),
             () if host.ends_with(".redshift-serverless.amazonaws.com") => {
                 Some(Self::RedshiftServerless(first))
             }
-            () if host.ends_with(".rds.amazonaws.com") => Some(Self::Rds(first)),
+            () if host.ends_with(".rds.amazonaws.com") && of_cluster => Some(Self::Rds(first)),
+            () if host.ends_with(".rds.amazonaws.com") => Some(Self::RdsInstance(first)),
             () => None,
         }
     }
@@ -77,7 +82,7 @@ impl Aws {
         deadline: Instant,
     ) -> Result<Login, Problem> {
         match cluster {
-            Cluster::Rds(_) => self.rds_token(place, server, user).await,
+            Cluster::Rds(_) | Cluster::RdsInstance(_) => self.rds_token(place, server, user).await,
             Cluster::Redshift(cluster) => {
                 self.redshift_credentials(cluster, place, user, database, deadline).await
             }
@@ -170,15 +175,20 @@ impl Aws {
         place: &Place,
         deadline: Instant,
     ) -> Result<Option<bool>, Problem> {
-        let (service, operation, field, name, status) = match cluster {
+        let (service, operation, field, name, element_name, status) = match cluster {
             Cluster::RedshiftServerless(_) => return Ok(None),
             Cluster::Redshift(name) => {
-                (REDSHIFT, "DescribeClusters", "ClusterIdentifier", name, "ClusterStatus")
+                (REDSHIFT, "DescribeClusters", "ClusterIdentifier", name, "Cluster", "ClusterStatus")
             }
-            Cluster::Rds(name) => (RDS, "DescribeDBClusters", "DBClusterIdentifier", name, "Status"),
+            Cluster::Rds(name) => {
+                (RDS, "DescribeDBClusters", "DBClusterIdentifier", name, "DBCluster", "Status")
+            }
+            Cluster::RdsInstance(name) => {
+                (RDS, "DescribeDBInstances", "DBInstanceIdentifier", name, "DBInstance", "DBInstanceStatus")
+            }
         };
         let xml = self.query(service, place, operation, &[(field, name)], deadline).await?;
-        let cluster = elements(&xml, if service.service == "rds" { "DBCluster" } else { "Cluster" }).next();
+        let cluster = elements(&xml, element_name).next();
         let found =
             cluster.and_then(|cluster| element(cluster, status)).ok_or_else(|| absent(operation, status))?;
         Ok(Some(
@@ -212,6 +222,11 @@ mod tests {
                 "o.cluster-abc.ap-northeast-1.rds.amazonaws.com",
                 Some(Cluster::Rds("o".into())),
                 Some("ap-northeast-1"),
+            ),
+            (
+                "o-1.abc.eu-west-1.rds.amazonaws.com",
+                Some(Cluster::RdsInstance("o-1".into())),
+                Some("eu-west-1"),
             ),
             ("o.abc.rds.cn-north-1.example.cn", None, None),
             ("db.internal", None, None),

@@ -4,7 +4,7 @@ use super::Session;
 use super::failure;
 use crate::check::{Problem, Reason};
 use crate::config::secret::Vault;
-use crate::config::target::{Auth, Port, Server, Tls};
+use crate::config::target::{Auth, Port, Server, Target, Tls};
 use crate::net::aws::Cluster;
 use crate::net::stream::{self, Capped, Limit};
 use crate::net::tls;
@@ -29,6 +29,8 @@ pub(super) const FIRST_WITH_LOCK_TIMEOUT: u32 = 90_300;
 const LOGIN_LIMIT: u64 = 1024 * 1024;
 /// <https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-PORT>
 const PORT: u16 = 5432;
+/// <https://docs.aws.amazon.com/redshift/latest/mgmt/configure-jdbc-connection.html>
+const REDSHIFT_PORT: u16 = 5439;
 /// Waiting for a lock is waiting in a queue where others wait behind us: never longer than this.
 const LONGEST_LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How much earlier than the check the server gives up, so that it says why and no cancel request is needed.
@@ -69,7 +71,7 @@ pub(super) async fn login(
         problem
     };
     let host = vault.text(&target.host).await.map_err(named)?;
-    let port = port(target.port.as_ref(), vault).await.map_err(named)?;
+    let port = port(target, vault).await.map_err(named)?;
     let mut user = vault.text(&target.user).await.map_err(named)?;
     let database = vault.text(&target.database).await.map_err(named)?;
     let mut config = Config::new();
@@ -120,13 +122,17 @@ pub(super) async fn login(
     settle(server, open, timeout).await
 }
 
-async fn port(port: Option<&Port>, vault: &Vault) -> Result<u16, Problem> {
-    let reference = match port {
-        None => return Ok(PORT),
+async fn port(target: &Target, vault: &Vault) -> Result<u16, Problem> {
+    let usual = match target.cluster() {
+        Some(Cluster::Redshift(_) | Cluster::RedshiftServerless(_)) => REDSHIFT_PORT,
+        _ => PORT,
+    };
+    let reference = match &target.port {
+        None => return Ok(usual),
         Some(Port::Plain(port)) => return Ok(*port),
         Some(Port::Kept(reference)) => reference,
     };
-    let Some(text) = vault.optional(reference).await? else { return Ok(PORT) };
+    let Some(text) = vault.optional(reference).await? else { return Ok(usual) };
     let port = text.expose().trim().parse().ok().filter(|port| *port > 0);
     port.ok_or_else(|| Problem::new(Reason::Secret, format!("{reference} is not a port")))
 }
