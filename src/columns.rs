@@ -47,12 +47,15 @@ pub struct Teller {
     columns: Columns,
     limit: usize,
     tallies: Tallies,
+    /// Label sets of counters that had a series of their own in the last run, by family: rows come in any order, and a total that
+    /// went to and fro between its own series and `other` would look like a reset of both.
+    own: BTreeMap<String, BTreeSet<Vec<String>>>,
 }
 
 impl Teller {
     /// A teller without memory. `limit` is the check's: label sets a family.
     pub fn new(columns: &Columns, limit: usize) -> Self {
-        Self { columns: columns.clone(), limit, tallies: Tallies::default() }
+        Self { columns: columns.clone(), limit, tallies: Tallies::default(), own: BTreeMap::new() }
     }
 
     /// Tells a result. `source` names what was asked, for messages; `now` is our clock, against which the age of the data is held.
@@ -88,19 +91,23 @@ impl Teller {
                 self.tallies.tell(metric, &mut answer);
             } else {
                 let mut known = BTreeMap::new();
-                // A total that is cut would be missing in every sum; a gauge that is cut is only not seen.
-                let most =
-                    if metric.family.kind == Kind::Gauge { usize::MAX } else { self.limit.saturating_sub(1) };
+                let found = rows.read(table);
+                let own = self.own.entry(metric.family.name.to_string()).or_default();
+                if !own.is_empty() {
+                    let now: BTreeSet<&Vec<String>> = found.iter().map(|(labels, _)| labels).collect();
+                    own.retain(|labels| now.contains(labels));
+                }
                 let mut other = Other::default();
-                for (at, (labels, value)) in rows.read(table).into_iter().enumerate() {
+                for (at, (labels, value)) in found.into_iter().enumerate() {
                     if let Some(first) = known.get(&labels) {
                         rows.twice(&labels, *first, at);
                         continue;
                     }
-                    if known.len() < most {
+                    // A total that is cut would be missing in every sum; a gauge that is cut is only not seen.
+                    if metric.family.kind == Kind::Gauge || keeps(own, &labels, self.limit) {
                         answer.set_configured(&metric.family, &words(&labels), value);
                     } else {
-                        other.add(value);
+                        other.add(&labels, value);
                     }
                     known.insert(labels, at);
                 }
@@ -119,22 +126,32 @@ impl Teller {
 #[derive(Default)]
 struct Other {
     sets: usize,
-    sum: f64,
+    sum: Option<f64>,
 }
 
 impl Other {
-    fn add(&mut self, value: f64) {
-        self.sets += 1;
-        self.sum += value;
+    fn add(&mut self, labels: &[String], value: f64) {
+        self.sets += usize::from(!is_other(labels));
+        self.sum = Some(self.sum.unwrap_or_default() + value);
     }
 
     fn tell(&self, metric: &Mapped, answer: &mut Answer) {
+        let Some(sum) = self.sum else { return };
+        answer.set_configured(&metric.family, &vec![OTHER; metric.family.labels.len()], sum);
         if self.sets > 0 {
-            let labels = vec![OTHER; metric.family.labels.len()];
-            answer.set_configured(&metric.family, &labels, self.sum);
             answer.fold(&Handle::Configured(Arc::clone(&metric.family)), self.sets);
         }
     }
+}
+
+/// Whether a label set of a counter has a series of its own; one place is left for the others.
+fn keeps(own: &mut BTreeSet<Vec<String>>, labels: &[String], limit: usize) -> bool {
+    own.contains(labels) || !is_other(labels) && own.len() + 1 < limit && own.insert(labels.to_vec())
+}
+
+/// Whether a row stands where the others go anyway: it is called so, or there is one label set only.
+fn is_other(labels: &[String]) -> bool {
+    labels.iter().all(|label| label == OTHER)
 }
 
 fn words(labels: &[String]) -> Vec<&str> {

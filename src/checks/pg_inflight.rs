@@ -227,7 +227,9 @@ fn tell(backends: &[Backend], min_elapsed: Duration) -> Answer {
     }
     for (of, group) in groups {
         answer.set(&QUERIES, of, f64::from(group.queries));
-        answer.set(&BLOCKED, of, f64::from(group.blocked));
+        // Of whom the server does not say the state it says no wait either, and that is no 0.
+        let known = Some(group.blocked).filter(|blocked| *blocked > 0 || !of[2].is_empty());
+        answer.set_some(&BLOCKED, of, known.map(f64::from));
         answer.set_some(&OLDEST, of, group.oldest);
         answer.set_some(&TRANSACTION_AGE, of, group.transaction);
     }

@@ -15,7 +15,6 @@ use crate::check::{Check, Context, End, Endpoint, Listing, Need, Outcome, Proble
 use crate::config::scalar::Interval;
 use crate::net::Clients;
 use crate::net::postgres::{Link, PAUSED};
-use digest::{Dialect, mask};
 use families::{ELAPSED, OLDEST, QUERIES, QUEUE, VISIBILITY};
 use jiff::Timestamp;
 use metrics::{Answer, Handle};
@@ -227,7 +226,7 @@ impl RedshiftInflight {
             let text = query
                 .text
                 .as_ref()
-                .map(|text| if self.config.raw_text { text.clone() } else { mask(text, Dialect::Redshift) });
+                .map(|text| if self.config.raw_text { text.clone() } else { text::masked(text) });
             vec![
                 json!(query.pid),
                 json!(query.id),

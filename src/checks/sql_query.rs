@@ -4,12 +4,13 @@
 mod tests;
 
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
-use crate::columns::{self, Columns, Teller};
+use crate::columns::{self, Columns, Teller, Told};
 use crate::config::fault::{Fault, Faults};
 use crate::config::node::Node;
 use crate::config::read::read_rest;
 use crate::net::Clients;
 use crate::net::postgres::{Link, PAUSED};
+use crate::net::table::Table;
 use digest::Dialect;
 use jiff::Timestamp;
 use metrics::{Answer, Handle};
@@ -54,13 +55,15 @@ impl Config {
         let also: Vec<&str> = also.iter().chain(&columns::KEYS).copied().collect();
         let own: Option<Own> = read_rest(&node, path, &also, faults);
         let columns = columns::read(&rest, path, &also, faults);
-        let own = own?;
-        if let Err((message, hint)) = columns::only_reads(&own.sql, &[Dialect::Postgres, Dialect::Redshift]) {
-            let at = node.get("sql").unwrap_or(&node).place();
-            faults.push(Fault::new(at, format!("{path}.sql"), message).hint(hint));
+        // Also when another key cannot be read: all faults are told at once.
+        let written = node.get("sql").filter(|sql| !sql.is_nothing());
+        if let Some((sql, text)) = written.and_then(|sql| sql.text().map(|text| (sql, text)))
+            && let Err((message, hint)) = columns::only_reads(text, &[Dialect::Postgres, Dialect::Redshift])
+        {
+            faults.push(Fault::new(sql.place(), format!("{path}.sql"), message).hint(hint));
             return None;
         }
-        Some(Self { own, columns: columns? })
+        Some(Self { own: own?, columns: columns? })
     }
 }
 
@@ -115,9 +118,7 @@ impl Check for SqlQuery {
         });
         let end = match table {
             Ok(table) => {
-                let source = format!("the statement on {}", self.link.name());
-                self.since = Some(context.now);
-                let told = self.teller.tell(&table, &source, context.now, &mut facts);
+                let told = self.take(&table, context.now, &mut facts);
                 End { notes: told.notes, facts, ..End::new(Endpoint::Own, told.result) }
             }
             Err(problem) => End { facts, ..End::new(Endpoint::Own, Err(problem)) },
@@ -135,5 +136,16 @@ impl Check for SqlQuery {
 
     fn learned(&self) -> Vec<(Endpoint, String)> {
         self.link.known().map(|session| (Endpoint::Own, session.to_string())).into_iter().collect()
+    }
+}
+
+impl SqlQuery {
+    /// Tells a result. Rows of one that is refused, as too old, are asked for again: they were counted nowhere.
+    fn take(&mut self, table: &Table, now: Timestamp, facts: &mut Answer) -> Told {
+        let told = self.teller.tell(table, &format!("the statement on {}", self.link.name()), now, facts);
+        if told.result.is_ok() {
+            self.since = Some(now);
+        }
+        told
     }
 }

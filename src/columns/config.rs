@@ -2,7 +2,7 @@
 
 use crate::config::fault::{Fault, Faults, Place};
 use crate::config::node::Node;
-use crate::config::read::read_rest;
+use crate::config::read::{read as read_value, read_rest};
 use crate::config::scalar::Interval;
 use metrics::{Family, Handle, Kind, Labels, Origin, Unit};
 use schemars::JsonSchema;
@@ -135,8 +135,12 @@ impl Columns {
 
 /// Reads the keys that [`KEYS`] split off; `also` are the words that were accepted elsewhere.
 pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Columns> {
-    let written: Written = read_rest(node, path, also, faults)?;
+    let written: Option<Written> = read_rest(node, path, also, faults);
     let mut reader = Reader { node, path, faults, good: true };
+    let Some(written) = written else {
+        reader.readable();
+        return None;
+    };
     let columns = reader.columns(written);
     reader.good.then_some(columns)
 }
@@ -158,6 +162,18 @@ impl Reader<'_> {
 
     fn place(&self, key: &str) -> Place {
         self.node.get(key).unwrap_or(self.node).place().clone()
+    }
+
+    /// Looks at the metrics that can be read although something else cannot, so that all faults are told at once.
+    fn readable(&mut self) {
+        let node = self.node;
+        let mut unread = Faults::default();
+        let fill = node.get("fill").and_then(|fill| read_value(fill, "", &mut unread)).unwrap_or_default();
+        for (at, item) in node.get("metrics").and_then(Node::items).unwrap_or_default().iter().enumerate() {
+            if let Some(metric) = read_value(item, "", &mut unread) {
+                self.metric(metric, item, &format!("metrics[{at}]"), &fill);
+            }
+        }
     }
 
     fn columns(&mut self, written: Written) -> Columns {

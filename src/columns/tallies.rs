@@ -3,15 +3,15 @@
 use super::OTHER;
 use super::config::Mapped;
 use metrics::{Answer, Buckets, Handle};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The histograms of a check, by family and label values.
 #[derive(Debug, Default)]
 pub(super) struct Tallies {
     families: BTreeMap<String, BTreeMap<Vec<String>, Tally>>,
-    /// Observations of this run that went to `other`, by family.
-    folded: BTreeMap<String, usize>,
+    /// Label sets of this run that went to `other`, by family.
+    folded: BTreeMap<String, BTreeSet<Vec<String>>>,
 }
 
 #[derive(Debug, Default)]
@@ -25,10 +25,11 @@ impl Tallies {
     /// Counts a value into its bucket: the first whose upper bound is not below it.
     pub(super) fn observe(&mut self, metric: &Mapped, labels: &[String], value: f64, limit: usize) {
         let family = self.families.entry(metric.family.name.to_string()).or_default();
-        let known = family.contains_key(labels) || family.len() < limit.saturating_sub(1);
+        let room = super::is_other(labels) || family.len() < limit.saturating_sub(1);
+        let known = family.contains_key(labels) || room;
         let key = if known { labels.to_vec() } else { vec![OTHER.to_owned(); labels.len()] };
         if !known {
-            *self.folded.entry(metric.family.name.to_string()).or_default() += 1;
+            self.folded.entry(metric.family.name.to_string()).or_default().insert(labels.to_vec());
         }
         let tally = family.entry(key).or_default();
         let bucket = metric.bounds.iter().position(|bound| value <= *bound).unwrap_or(metric.bounds.len());
@@ -44,7 +45,7 @@ impl Tallies {
         let Some(family) = self.families.get_mut(metric.family.name.as_ref()) else { return };
         let handle = Handle::Configured(Arc::clone(&metric.family));
         if let Some(folded) = self.folded.remove(metric.family.name.as_ref()) {
-            answer.fold(&handle, folded);
+            answer.fold(&handle, folded.len());
         }
         for (labels, tally) in family {
             let buckets = if tally.shown {

@@ -242,9 +242,10 @@ impl Link {
                 "repeated refusals lock accounts; it is tried at once when the secret changes, or after a reload that changes the check",
             ));
         }
-        let result = match self.login(deadline).await {
-            Err(problem) if problem.reason == Reason::Auth && self.has_new_secret().await => {
-                self.login(deadline).await
+        // On the heap while it lasts: a login is the largest thing that a check waits for, and every waiting check would hold its room.
+        let result = match Box::pin(self.login(deadline)).await {
+            Err(problem) if problem.reason == Reason::Auth && Box::pin(self.has_new_secret()).await => {
+                Box::pin(self.login(deadline)).await
             }
             result => result,
         };

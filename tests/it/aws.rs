@@ -132,13 +132,18 @@ fn rows_of_athena_become_gauges_and_a_restart_neither_pays_twice_nor_loses_them(
     std::thread::sleep(Duration::from_secs(1));
     assert_eq!(cloud.recorder.count("StartQueryExecution"), 1, "a restart pays nothing");
 
+    beside_a_process_that_runs(&cloud, folder.path(), &config, again.pid());
+}
+
+/// Other commands on the configuration and the state of a process that runs.
+fn beside_a_process_that_runs(cloud: &Cloud, folder: &Path, config: &str, pid: u32) {
     // A second process on the directory is told who holds it.
-    let second = folder.path().join("second.yml");
-    std::fs::write(&second, &config).unwrap();
+    let second = folder.join("second.yml");
+    std::fs::write(&second, config).unwrap();
     let mut command = datapulse(["serve", "--web.listen-address", "127.0.0.1:0", "--config.file"]);
     let (status, _, errors) = finish(command.arg(&second));
     assert_eq!(status, 64);
-    assert!(errors.contains(&format!("in use by process {}", again.pid())), "{errors}");
+    assert!(errors.contains(&format!("in use by process {}", pid)), "{errors}");
 
     // What it costs stands in doctor, which runs nothing; `once` wants to be told.
     let mut doctor = datapulse(["doctor", "--config.file"]);
@@ -429,20 +434,21 @@ fn instances(names: &[(&str, bool)], port: u16) -> (Answer, Answer) {
         );
         Answer::new(200, "text/xml", text)
     };
-    let members: String = names.iter().map(|(name, writer)| {
+    let members: Vec<String> = names.iter().map(|(name, writer)| {
         format!("<DBClusterMember><DBInstanceIdentifier>{name}</DBInstanceIdentifier><IsClusterWriter>{writer}</IsClusterWriter></DBClusterMember>")
     }).collect();
     let clusters = format!(
-        "<DBClusters><DBCluster><DBClusterIdentifier>orders</DBClusterIdentifier><DBClusterMembers>{members}</DBClusterMembers>\
-        <TagList><Tag><Key>monitoring</Key><Value>datapulse</Value></Tag></TagList></DBCluster></DBClusters>"
+        "<DBClusters><DBCluster><DBClusterIdentifier>orders</DBClusterIdentifier><DBClusterMembers>{}</DBClusterMembers>\
+        <TagList><Tag><Key>monitoring</Key><Value>datapulse</Value></Tag></TagList></DBCluster></DBClusters>",
+        members.concat()
     );
-    let found: String = names.iter().map(|(name, _)| {
+    let found: Vec<String> = names.iter().map(|(name, _)| {
         format!("<DBInstance><DBInstanceIdentifier>{name}</DBInstanceIdentifier><Engine>aurora-postgresql</Engine>\
             <Endpoint><Address>127.0.0.1</Address><Port>{port}</Port></Endpoint><DBClusterIdentifier>orders</DBClusterIdentifier></DBInstance>")
     }).collect();
     (
         xml(clusters, "DescribeDBClusters"),
-        xml(format!("<DBInstances>{found}</DBInstances>"), "DescribeDBInstances"),
+        xml(format!("<DBInstances>{}</DBInstances>", found.concat()), "DescribeDBInstances"),
     )
 }
 
@@ -524,7 +530,7 @@ fn a_login_by_iam_takes_credentials_of_redshift_and_signed_tokens_of_rds() {
     let cloud = Cloud::start("iam-login");
     let server = &shared_pair().publisher;
     server.sql("postgres", &format!("create role \"IAM:reader\" login password '{PASSWORD}'; create role rds_reader login password 'x'")).unwrap();
-    let end = jiff::Timestamp::now().checked_add(Duration::from_secs(900)).unwrap();
+    let end = jiff::Timestamp::now().checked_add(Duration::from_mins(15)).unwrap();
     let xml = format!(
         "<GetClusterCredentialsResponse><GetClusterCredentialsResult><DbUser>IAM:reader</DbUser><DbPassword>{PASSWORD}</DbPassword>\
         <Expiration>{end}</Expiration></GetClusterCredentialsResult></GetClusterCredentialsResponse>"

@@ -138,7 +138,7 @@ impl Server {
         }
     }
 
-    fn sql(&self, view: View, redshift: bool, written: Written) -> String {
+    pub(super) fn sql(&self, view: View, redshift: bool, written: Written) -> String {
         let group = match &self.group {
             Some(group) if redshift => format!("set query_group to '{group}'; "),
             _ => String::new(),
@@ -199,7 +199,7 @@ impl Server {
 
 // read
 
-fn read(tables: &[Table], view: View, written: Written) -> Result<Found, Problem> {
+pub(super) fn read(tables: &[Table], view: View, written: Written) -> Result<Found, Problem> {
     let [facts, users, queries, texts] = tables else {
         return Err(Problem::new(Reason::Protocol, format!("{} results for four questions", tables.len())));
     };
@@ -207,7 +207,8 @@ fn read(tables: &[Table], view: View, written: Written) -> Result<Found, Problem
         .rows()
         .next()
         .ok_or_else(|| Problem::new(Reason::Protocol, "the server did not say the time"))?;
-    let now = facts.text("now")?.and_then(moment);
+    let mut found = Found::default();
+    let now = time(&facts, "now", &mut found.notes);
     let own = facts.text("pid")?.unwrap_or_default().to_owned();
     let mut names = BTreeMap::new();
     for row in users.rows() {
@@ -216,9 +217,8 @@ fn read(tables: &[Table], view: View, written: Written) -> Result<Found, Problem
         }
     }
     let fragments = Fragments::read(texts, if view == View::Sys { 4000 } else { 200 }, written)?;
-    let mut found = Found::default();
     for row in queries.rows() {
-        match read_query(&row, view, now, &names, &fragments) {
+        match read_query(&row, view, now, &names, &fragments, &mut found.notes) {
             Ok(query) if query.pid == own => {}
             Ok(query) => found.queries.push(query),
             Err(problem) => found.notes.push(problem),
@@ -231,18 +231,30 @@ fn read(tables: &[Table], view: View, written: Written) -> Result<Found, Problem
     Ok(found)
 }
 
+/// The value as a time; `None` is NULL. One that cannot be read is told, because a query without an age looks young; the query stays.
+fn time(row: &Row<'_>, column: &str, notes: &mut Vec<Problem>) -> Option<Timestamp> {
+    let strange = || Problem::new(Reason::Decode, format!("column {column} is not a time"));
+    let read =
+        row.text(column).and_then(|text| text.map(|text| moment(text).ok_or_else(strange)).transpose());
+    read.unwrap_or_else(|problem| {
+        notes.push(problem);
+        None
+    })
+}
+
 fn read_query(
     row: &Row<'_>,
     view: View,
     now: Option<Timestamp>,
     names: &BTreeMap<&str, &str>,
     fragments: &Fragments,
+    notes: &mut Vec<Problem>,
 ) -> Result<Query, Problem> {
     // Columns of type char are padded with blanks.
     let text = |column: &str| Ok::<_, Problem>(row.text(column)?.unwrap_or_default().trim_end().to_owned());
     let user = text("user_id")?;
     let id = text("query_id")?;
-    let started = row.text("started")?.and_then(moment);
+    let started = time(row, "started", notes);
     let since = started.zip(now).map(|(started, now)| now.duration_since(started).as_secs_f64());
     let microseconds = |column: &str| Ok::<_, Problem>(row.number(column)?.map(|time| time / 1e6));
     let (elapsed, queue, database, status, short) = match view {
@@ -271,7 +283,7 @@ fn read_query(
 
 /// Whether the rights open this view to the queries of all users. Each view has its own right; the other one may help too, but to say so
 /// without knowing it would hide that we are blind.
-fn read_rights(tables: &[Table], view: View, login: &str) -> Result<bool, Problem> {
+pub(super) fn read_rights(tables: &[Table], view: View, login: &str) -> Result<bool, Problem> {
     let [users, grants] = tables else {
         return Err(Problem::new(Reason::Protocol, format!("{} results for two questions", tables.len())));
     };

@@ -2,7 +2,11 @@
 
 use crate::check::{Problem, Reason};
 use crate::net::table::{Row, Table};
+use digest::{Dialect, mask};
 use std::collections::BTreeMap;
+
+/// Stands behind a text of which a fragment was not there.
+const MISSING: &str = " /* parts of this text were not there */";
 
 /// The fragments of the texts of some queries.
 #[derive(Debug, Default)]
@@ -70,8 +74,16 @@ impl Fragments {
             }
         }
         let text = String::from_utf8_lossy(&bytes).trim_end_matches(' ').replace("\\n", "\n");
-        let mark = if missing || first > 1 { " /* parts of this text were not there */" } else { "" };
+        let mark = if missing || first > 1 { MISSING } else { "" };
         Some(text + mark)
+    }
+}
+
+/// A text without its literals and comments; but that parts of it are missing is still told.
+pub(super) fn masked(text: &str) -> String {
+    match text.strip_suffix(MISSING) {
+        Some(text) => mask(text, Dialect::Redshift) + MISSING,
+        None => mask(text, Dialect::Redshift),
     }
 }
 
