@@ -9,7 +9,7 @@ main() {
     step format cargo fmt --all --check
     step clippy cargo clippy --locked --workspace --all-targets -- -D warnings
     # Most tests wait for servers, so more of them than processors run at a time.
-    step tests env RUST_TEST_THREADS=4 cargo test --locked --workspace
+    step tests env RUST_TEST_THREADS=6 cargo test --locked --workspace
     step dependencies target/tools/bin/cargo-deny --log-level error check --hide-inclusion-graph bans licenses sources
     step rules check_alerts
     current=

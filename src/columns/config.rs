@@ -1,5 +1,7 @@
 //! The keys that make metrics of columns, read and checked.
 
+mod words;
+
 use crate::config::fault::{Fault, Faults, Place};
 use crate::config::node::Node;
 use crate::config::read::{read as read_value, read_rest};
@@ -11,6 +13,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+use words::{check_name, is_label, read_unit};
 
 /// The keys of this part; a check splits them off its own.
 pub const KEYS: [&str; 5] = ["metrics", "fill", "empty", "freshness", "max_data_age"];
@@ -242,7 +245,7 @@ impl Reader<'_> {
         fill: &BTreeMap<String, Vec<String>>,
     ) -> Mapped {
         let place = |key: &str| node.get(key).unwrap_or(node).place().clone();
-        if let Err((message, hint)) = check_name(&written.name, written.kind) {
+        if let Err((message, hint)) = check_name(&written.name, written.kind == WrittenKind::Counter) {
             self.fault(&format!("{path}.name"), &place("name"), message, hint);
         }
         let unit = read_unit(written.unit.as_deref()).unwrap_or_else(|(message, hint)| {
@@ -335,68 +338,4 @@ impl Reader<'_> {
         }
         Arc::from(bounds.as_slice())
     }
-}
-
-type Refused = (&'static str, &'static str);
-
-fn check_name(name: &str, kind: WrittenKind) -> Result<(), Refused> {
-    let part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.split('.').all(part) || name.len() > 200
-    {
-        return Err((
-            "not a metric name",
-            "words of letters, digits and underscores with dots between them, such as device.connections",
-        ));
-    }
-    if name.starts_with("datapulse.") || name.starts_with("datapulse_") {
-        return Err(("names that begin with datapulse are the exporter's own", "take another first word"));
-    }
-    if name.ends_with("_total") || kind == WrittenKind::Counter && name.rsplit('.').next() == Some("total") {
-        return Err((
-            "ends with _total",
-            "leave it out: Prometheus' spelling of a counter gets it by itself",
-        ));
-    }
-    if name.ends_with("_seconds") || name.ends_with("_bytes") {
-        return Err((
-            "ends with its unit",
-            "leave it out and write `unit: s` or `unit: By`: the name gets it where it belongs",
-        ));
-    }
-    if ["_bucket", "_sum", "_count", "_info"].iter().any(|suffix| name.ends_with(suffix)) {
-        return Err((
-            "ends with a word that Prometheus gives a meaning of its own",
-            "take another last word than bucket, sum, count or info",
-        ));
-    }
-    Ok(())
-}
-
-fn read_unit(unit: Option<&str>) -> Result<Unit, Refused> {
-    match unit {
-        None | Some("") => Ok(Unit::None),
-        Some("s") => Ok(Unit::Seconds),
-        Some("By") => Ok(Unit::Bytes),
-        Some(text)
-            if text.len() > 2
-                && text.len() < 64
-                && text.starts_with('{')
-                && text.ends_with('}')
-                && text.is_ascii() =>
-        {
-            Ok(Unit::Annotation(Cow::Owned(text.to_owned())))
-        }
-        Some(_) => Err((
-            "not a unit that is known here",
-            "base units only: s, By, an annotation such as {device}, or nothing; convert in the SQL",
-        )),
-    }
-}
-
-fn is_label(name: &str) -> bool {
-    let reserved = ["check", "target", "le", "quantile", "job", "instance"];
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-        && !name.starts_with("__")
-        && !reserved.contains(&name)
 }

@@ -243,16 +243,17 @@ impl Link {
             ));
         }
         // On the heap while it lasts: a login is the largest thing that a check waits for, and every waiting check would hold its room.
-        let result = match Box::pin(self.login(deadline)).await {
-            Err(problem) if problem.reason == Reason::Auth && Box::pin(self.has_new_secret()).await => {
-                Box::pin(self.login(deadline)).await
-            }
-            result => result,
-        };
+        let mut used = secrets;
+        let mut result = Box::pin(self.login(deadline)).await;
+        if matches!(&result, Err(problem) if problem.reason == Reason::Auth)
+            && Box::pin(self.has_new_secret()).await
+        {
+            used = self.secrets();
+            result = Box::pin(self.login(deadline)).await;
+        }
         match &result {
-            Err(problem) if problem.reason == Reason::Auth => {
-                self.refusals.add(self.secrets(), Instant::now());
-            }
+            // What was refused is what was used: a secret that came in during the login has not been tried yet.
+            Err(problem) if problem.reason == Reason::Auth => self.refusals.add(used, Instant::now()),
             Err(_) => {}
             Ok(_) => self.refusals.forget(),
         }
