@@ -193,7 +193,9 @@ impl Checks<'_> {
                     faults.push(Fault::new(place, format!("{path_of}.rds.{key}"), message));
                 }
                 check_labels(&discover.rds.labels, at, &path_of, faults);
-                self.families.add(&config, &envelope.name, &letter, &path, faults);
+                let labels =
+                    envelope.labels.keys().chain(discover.rds.labels.keys()).map(String::as_str).collect();
+                self.families.add(&config, &envelope, &labels, &letter, &path, faults);
                 discover.rds.ca = discover.rds.ca.map(|ca| self.servers.base.join(ca));
                 self.templates.push(Template { envelope, config, discover });
             }
@@ -202,7 +204,9 @@ impl Checks<'_> {
         let targets =
             if kind.target { self.targets(&mut servers, &letter, &path, faults) } else { Vec::new() };
         let (Some(envelope), Some(config)) = (envelope, config) else { return };
-        self.families.add(&config, &envelope.name, &letter, &path, faults);
+        let of_targets = targets.iter().flat_map(|(_, server, _)| server.target.labels.keys());
+        let labels = envelope.labels.keys().chain(of_targets).map(String::as_str).collect();
+        self.families.add(&config, &envelope, &labels, &letter, &path, faults);
         if !kind.target {
             if self.data_dir.is_none() {
                 let hint = "write `data_dir: /var/lib/datapulse`: a restart must not pay twice, nor forget the day's budget";

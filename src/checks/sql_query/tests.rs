@@ -202,6 +202,32 @@ fn one_name_has_one_meaning_in_all_checks() {
 }
 
 #[test]
+fn no_sample_gets_a_label_twice_and_no_histogram_a_name_of_another() {
+    let text = devices("n", "name: device.connections, help: h", "      labels: {country: all}\n");
+    faults(
+        "label",
+        &text,
+        &[
+            "c.yml:7:59: checks[0].sql_query.metrics: device_connections has a label country from a column, and `labels` has one too",
+        ],
+    );
+    let histogram = devices(
+        "n",
+        "name: device, kind: histogram, help: h}, {name: device.count, value: devices, help: h",
+        "",
+    );
+    let refused = load("parts", &histogram).unwrap_err();
+    assert!(
+        refused.contains("device_count of the check n has another kind, unit, help or spelling"),
+        "{refused}"
+    );
+    let kinds = devices("one", "name: device.connections, help: h", "")
+        + &devices("two", "name: device.connections, kind: counter, help: h", "");
+    let refused = load("kinds", &kinds).unwrap_err();
+    assert!(refused.contains("device_connections_total of the check one has another kind"), "{refused}");
+}
+
+#[test]
 fn one_check_cannot_give_one_name_twice() {
     let metrics = "name: device.connections, help: h}, {name: device.connections, value: x, help: h}, {name: device_connections, value: y, help: h";
     let text = devices("n", metrics, "");
