@@ -2,10 +2,12 @@
 //!
 //! Both fail closed: of what cannot be read for certain, [`mask()`] shows nothing and [`statements()`] counts the most.
 
+pub mod event;
 pub mod lexer;
 pub mod mask;
 pub mod statements;
 
+pub use event::Event;
 pub use lexer::{Dialect, Kind, Token, tokens};
 pub use mask::{UNREAD, mask};
 pub use statements::statements;

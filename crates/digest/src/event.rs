@@ -1,0 +1,30 @@
+//! One statement as a server logged it, whatever the format of the log.
+
+use std::borrow::Cow;
+
+/// A logged statement. What the log does not say is `None`, never a default; texts are bytes, since logs hold any encoding.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// When the statement was logged, which is when it ended, in microseconds since 1970-01-01 UTC.
+    pub time: Option<i64>,
+    /// Name of the account.
+    pub user: Option<Cow<'a, [u8]>>,
+    /// Name of the client's host.
+    pub host: Option<Cow<'a, [u8]>>,
+    /// Address of the client's host.
+    pub ip: Option<Cow<'a, [u8]>>,
+    /// Name of the database.
+    pub db: Option<Cow<'a, [u8]>>,
+    /// How long the statement took, in microseconds.
+    pub query_time: Option<u64>,
+    /// How long it waited for locks, in microseconds.
+    pub lock_time: Option<u64>,
+    /// Rows sent to the client.
+    pub rows_sent: Option<u64>,
+    /// Rows read for it.
+    pub rows_examined: Option<u64>,
+    /// The statement as it came, without preamble and final `;`. It holds literals.
+    pub query: Cow<'a, [u8]>,
+    /// What all statements of this shape share; by `fingerprint`.
+    pub fingerprint: u64,
+}
