@@ -9,7 +9,7 @@ mod tests;
 
 pub use config::{Columns, Empty, KEYS, read};
 pub use moment::moment;
-pub use statement::{only_reads, with_since};
+pub use statement::{only_reads, selects, with_since};
 
 use crate::check::{Problem, Reason};
 use crate::net::table::{Row, Table};

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 
 /// Words that a statement which only reads can begin with.
 const READS: [&str; 7] = ["select", "with", "values", "table", "show", "describe", "explain"];
+/// Those of them whose result is a table of data.
+const SELECTS: &[&str] = &["select", "with", "values", "table"];
 
 /// Refuses what is not one statement that reads. Redshift and Athena have no read-only session, so this is what holds there, beside the
 /// rights of the role. Gives what is wrong and what to do.
@@ -31,6 +33,11 @@ pub fn only_reads(sql: &str, dialects: &[Dialect]) -> Result<(), (String, &'stat
         }
     }
     Ok(())
+}
+
+/// Whether a statement that only reads asks for data, and not for names or plans.
+pub fn selects(sql: &str, dialect: Dialect) -> bool {
+    words(sql, dialect).first().is_some_and(|word| SELECTS.contains(&word.as_str()))
 }
 
 /// The words outside of literals, and all words of what may be one or not: whether a text ends at `\'` is in dispute.

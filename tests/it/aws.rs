@@ -303,6 +303,40 @@ fn what_aws_refuses_has_its_reason_and_is_not_asked_again_and_again() {
 }
 
 #[test]
+fn a_result_set_without_its_columns_is_a_failure_and_no_quiet_day() {
+    let cloud = Cloud::start("athena-hollow");
+    for _ in 0..60 {
+        cloud.moto.athena_results(&COUNTRIES, &[]);
+    }
+    let folder = stage("athena-hollow-state");
+    let config = athena(&folder.path().join("data"), "      every: 1s\n      timeout: 900ms\n");
+    let program = cloud.serve("athena-hollow", &config);
+    let of_lake = [("check", "lake")];
+    program.wait_for("datapulse_check_up", &of_lake, |up| up == 1.0);
+    assert_eq!(
+        program.scrape().value("datapulse_check_samples", &of_lake),
+        Some(0.0),
+        "a header row and nothing else"
+    );
+    for hollow in [
+        Fault::Edited(|answer| answer["ResultSet"] = Value::Null),
+        Fault::Edited(|answer| answer["ResultSet"] = serde_json::json!({})),
+        Fault::Edited(|answer| answer["ResultSet"]["Rows"] = serde_json::json!([])),
+    ] {
+        let failures = ("datapulse_check_failures_total", [("check", "lake"), ("reason", "protocol")]);
+        cloud.recorder.calm();
+        let before = program.scrape().value(failures.0, &failures.1).unwrap();
+        cloud.recorder.fail("GetQueryResults", hollow);
+        program.wait_for(failures.0, &failures.1, |count| count > before);
+    }
+    assert!(
+        program.get("/").contains("the answer of GetQueryResults has no row with the names of the columns")
+    );
+    cloud.recorder.calm();
+    program.wait_for("datapulse_check_up", &of_lake, |up| up == 1.0);
+}
+
+#[test]
 fn insights_is_asked_in_seconds_about_what_has_come_in_already() {
     let cloud = Cloud::start("insights");
     let fake = Insights::start();

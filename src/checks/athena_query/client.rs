@@ -2,14 +2,14 @@
 
 use super::Own;
 use crate::check::{Problem, Reason};
-use crate::columns::with_since;
+use crate::columns::{selects, with_since};
 use crate::net::aws::{Aws, Place, poll_rest, problem};
 use crate::net::https::quoted;
 use crate::net::table::Table;
 use aws_sdk_athena::Client;
 use aws_sdk_athena::types::{
     QueryExecution, QueryExecutionContext, QueryExecutionState, ResultConfiguration,
-    ResultReuseByAgeConfiguration, ResultReuseConfiguration, Row,
+    ResultReuseByAgeConfiguration, ResultReuseConfiguration, ResultSetMetadata, Row,
 };
 use digest::Dialect;
 use jiff::Timestamp;
@@ -194,23 +194,9 @@ impl Athena {
             let next = answer.next_token().map(str::to_owned);
             let set = answer.result_set.ok_or_else(|| without("GetQueryResults", "ResultSet"))?;
             let mut rows = set.rows.unwrap_or_default();
-            let first = table.is_none();
             let table = match &mut table {
                 Some(table) => table,
-                none => {
-                    let columns =
-                        set.result_set_metadata.and_then(|metadata| metadata.column_info).unwrap_or_default();
-                    let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
-                    // The names stand once more in the first row of a SELECT.
-                    if first
-                        && rows
-                            .first()
-                            .is_some_and(|row| cells(row).eq(names.iter().map(|name| Some(name.as_str()))))
-                    {
-                        rows.remove(0);
-                    }
-                    none.insert(Table::new(names.into_iter()))
-                }
+                none => none.insert(opened(&self.sql, set.result_set_metadata, &mut rows)?),
             };
             for row in &rows {
                 bytes += cells(row).flatten().map(str::len).sum::<usize>();
@@ -290,6 +276,25 @@ impl Athena {
     }
 }
 
+/// The table of the first page. A real answer names its columns, and once more in the first row of a SELECT, even if nothing was
+/// found: what lacks them is no result without rows, and must not look like a quiet day.
+fn opened(sql: &str, metadata: Option<ResultSetMetadata>, rows: &mut Vec<Row>) -> Result<Table, Problem> {
+    let columns = metadata.and_then(|metadata| metadata.column_info).unwrap_or_default();
+    if columns.is_empty() {
+        return Err(without("GetQueryResults", "ResultSet.ResultSetMetadata.ColumnInfo"));
+    }
+    let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+    match rows.first() {
+        Some(first) if cells(first).eq(names.iter().map(|name| Some(name.as_str()))) => drop(rows.remove(0)),
+        // The result of SHOW and its like has no such row.
+        None if selects(sql, Dialect::Trino) => {
+            return Err(without("GetQueryResults", "row with the names of the columns"));
+        }
+        _ => {}
+    }
+    Ok(Table::new(names.into_iter()))
+}
+
 fn cells(row: &Row) -> impl Iterator<Item = Option<&str>> {
     row.data().iter().map(|datum| datum.var_char_value())
 }
@@ -303,4 +308,48 @@ fn without(operation: &str, field: &str) -> Problem {
 fn token() -> String {
     let random = || RandomState::new().hash_one(0);
     format!("datapulse-{:016x}{:016x}", random(), random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_athena::types::{ColumnInfo, Datum};
+
+    fn row(texts: &[&str]) -> Row {
+        let cell = |text: &&str| Datum::builder().var_char_value(*text).build();
+        Row::builder().set_data(Some(texts.iter().map(cell).collect())).build()
+    }
+
+    #[test]
+    fn a_result_without_the_names_of_its_columns_is_no_result_without_rows() {
+        let column = |name: &&str| ColumnInfo::builder().name(*name).r#type("varchar").build().unwrap();
+        let names = ["country", "devices"];
+        let (header, data) = (row(&names), row(&["JP", "1"]));
+        let (select, show) = ("-- lake\nSELECT 1", "show tables");
+        for (sql, columns, rows, expected) in [
+            (select, &names[..], vec![header.clone()], Ok(0)),
+            (select, &names, vec![header.clone(), data.clone()], Ok(1)),
+            (select, &names, vec![data.clone()], Ok(1)),
+            (show, &names, vec![], Ok(0)),
+            (select, &names, vec![], Err("no row with the names of the columns")),
+            (select, &[], vec![], Err("no ResultSet.ResultSetMetadata.ColumnInfo")),
+            (show, &[], vec![data], Err("no ResultSet.ResultSetMetadata.ColumnInfo")),
+        ] {
+            let metadata =
+                ResultSetMetadata::builder().set_column_info(Some(columns.iter().map(column).collect()));
+            let mut left = rows.clone();
+            let found = opened(sql, Some(metadata.build()), &mut left);
+            match (found, expected) {
+                (Ok(table), Ok(count)) => {
+                    assert_eq!((table.columns().len(), left.len()), (2, count), "{rows:?}");
+                }
+                (Err(problem), Err(words)) => {
+                    assert_eq!(problem.reason, Reason::Protocol);
+                    assert!(problem.to_string().contains(words), "{problem}");
+                }
+                (found, expected) => panic!("{sql} with {rows:?}: {found:?}, not {expected:?}"),
+            }
+        }
+        assert!(opened(select, None, &mut vec![header]).is_err(), "nor without metadata at all");
+    }
 }
