@@ -7,13 +7,15 @@ mod tallies;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Columns, Empty, KEYS, read};
+#[cfg(test)]
+pub(crate) use config::read;
+pub use config::{Columns, read_with};
 pub use moment::moment;
-pub use statement::{only_reads, selects, with_since};
+pub use statement::{read_statement, selects, with_since};
 
 use crate::check::{Problem, Reason};
 use crate::net::table::{Row, Table};
-use config::Mapped;
+use config::{Empty, Mapped};
 use jiff::Timestamp;
 use metrics::{Answer, Handle, Kind, Metric, Unit};
 use std::collections::{BTreeMap, BTreeSet};

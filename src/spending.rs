@@ -1,19 +1,22 @@
 //! The memory of a check whose runs cost money: when it last began, what it scanned today, its last answer. All of it survives a restart,
 //! so that a restart neither pays twice nor forgets what was paid.
 
-use crate::check::{Problem, Reason, Recalled};
+use crate::check::{End, Endpoint, Outcome, Problem, Reason, Recalled};
+use crate::columns::{Columns, DATA_TIMESTAMP, Told};
 use crate::config::scalar::Size;
 use crate::state::State;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use metrics::{Answer, Family, Metric, Unit, Values};
+use metrics::{Answer, Metric, Unit, Values};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// A newer version's state is not touched.
 const VERSION: u64 = 1;
+/// Stopping what a crash left running must not hold up the start.
+const LAST_RITES: Duration = Duration::from_secs(5);
 
 /// `datapulse_check_budget_remaining_ratio`
 pub static BUDGET_REMAINING: Metric<0> = Metric::gauge(
@@ -80,13 +83,8 @@ impl Spending {
         Self { state, kept: None, budget: budget.map(|budget| budget.scanned_bytes_per_day.0), scanned }
     }
 
-    /// What was known before this process started. `family` finds a configured family by its dotted name, `facts` the built-in ones.
-    pub async fn recall(
-        &mut self,
-        family: impl Fn(&str) -> Option<Arc<Family>>,
-        facts: &[&'static Metric<0>],
-        now: Timestamp,
-    ) -> Recalled {
+    /// What was known before this process started, as far as the columns of today still give it.
+    pub async fn recall(&mut self, columns: &Columns, now: Timestamp) -> Recalled {
         let kept = match self.kept(now).await {
             Ok(kept) => kept.clone(),
             Err(problem) => {
@@ -99,15 +97,14 @@ impl Spending {
             let mut answer = Answer::new();
             for sample in &old.samples {
                 let labels: Vec<&str> = sample.labels.iter().map(String::as_str).collect();
-                if let Some(family) =
-                    family(&sample.name).filter(|family| family.labels.len() == labels.len())
-                {
-                    answer.set_configured(&family, &labels, sample.value);
+                let family = columns.family(&sample.name);
+                if let Some(family) = family.filter(|family| family.labels.len() == labels.len()) {
+                    answer.set_configured(family, &labels, sample.value);
                 }
             }
             for (name, value) in &old.facts {
-                if let Some(fact) = facts.iter().find(|fact| fact.family().name == *name) {
-                    recalled.facts.set(fact, [], *value);
+                if DATA_TIMESTAMP.family().name == *name {
+                    recalled.facts.set(&DATA_TIMESTAMP, [], *value);
                 }
             }
             recalled.answer = Some((old.ended, answer));
@@ -156,6 +153,12 @@ impl Spending {
         self.kept.as_mut()?.running.take()
     }
 
+    /// Stops a query that a process before this one left running: it is paid for as long as it runs, and nobody waits for it any more.
+    pub async fn stopped(&mut self, stopping: impl Future<Output = Option<u64>> + Send) {
+        let bytes = timeout(LAST_RITES, stopping).await.ok().flatten();
+        self.scanned(bytes);
+    }
+
     /// Notes the end of a query: what it scanned, as far as that is known.
     pub fn scanned(&mut self, bytes: Option<u64>) {
         if let Some(kept) = &mut self.kept {
@@ -164,6 +167,16 @@ impl Spending {
             kept.scanned_total = kept.scanned_total.saturating_add(bytes.unwrap_or_default());
             kept.scanned_last = bytes.or(kept.scanned_last);
         }
+    }
+
+    /// The end of a run: what it gave is kept and told, with what is left of the budget.
+    pub async fn end(&mut self, told: Told, mut facts: Answer) -> Outcome {
+        let Told { result, mut notes } = told;
+        let kept = result.as_ref().ok().map(|answer| (answer, &facts));
+        // A value that could not be kept is good all the same; that it will be missing after a restart is told.
+        notes.extend(self.ended(kept, Timestamp::now()).await.err());
+        self.tell(&mut facts);
+        Outcome { ends: vec![End { notes, facts, ..End::new(Endpoint::Own, result) }] }
     }
 
     /// Notes how a run ended: with an answer, which is then the last good one, or without.
@@ -260,6 +273,9 @@ fn samples(answer: &Answer) -> Vec<KeptSample> {
 #[expect(clippy::float_cmp, reason = "values are told exactly as they were kept")]
 mod tests {
     use super::*;
+    use crate::columns;
+    use crate::config::fault::Faults;
+    use crate::config::node::parse;
 
     static SCANNED: Metric<0> = Metric::counter("test.scanned", Unit::Bytes, &[], "");
 
@@ -275,6 +291,13 @@ mod tests {
         let mut facts = Answer::new();
         spending.tell(&mut facts);
         samples(&facts).into_iter().map(|sample| (sample.name, sample.value)).collect()
+    }
+
+    fn columns() -> Columns {
+        let mut faults = Faults::default();
+        let keys = "metrics: [{name: device.connections, value: devices, help: h}]";
+        let node = parse("f", keys, &mut faults).unwrap();
+        columns::read(&node, "c", &[], &mut faults).unwrap()
     }
 
     #[tokio::test]
@@ -297,7 +320,7 @@ mod tests {
         first.started("q1").await.unwrap();
         drop(first);
         let mut second = start();
-        let recalled = second.recall(|_| None, &[], at("2026-11-24T10:10:00Z")).await;
+        let recalled = second.recall(&columns(), at("2026-11-24T10:10:00Z")).await;
         assert_eq!(recalled.last_start, Some(at("2026-11-24T10:00:00Z")));
         assert_eq!(second.left_running().as_deref(), Some("q1"), "what a crash left running is known");
         second.begin(at("2026-11-24T11:00:00Z")).await.unwrap();

@@ -2,11 +2,10 @@
 
 mod client;
 
-use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Recalled};
-use crate::columns::{self, Columns, DATA_TIMESTAMP, Teller};
-use crate::config::fault::{Fault, Faults};
+use crate::check::{Check, Context, Endpoint, Need, Outcome, Problem, Recalled};
+use crate::columns::{self, Columns, Teller, Told};
+use crate::config::fault::Faults;
 use crate::config::node::Node;
-use crate::config::read::read_rest;
 use crate::config::scalar::Interval;
 use crate::net::Clients;
 use crate::net::table::Table;
@@ -16,10 +15,10 @@ use digest::Dialect;
 use jiff::Timestamp;
 use metrics::{Answer, Handle, Metric, Unit};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use std::sync::Arc;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// `datapulse_athena_scanned_bytes_total`
 pub static SCANNED: Metric<0> = Metric::counter(
@@ -32,9 +31,6 @@ pub static SCANNED: Metric<0> = Metric::counter(
 const PRICE: f64 = 5.0;
 /// Athena bills at least so much for a query.
 const LEAST_BILLED: u64 = 10_000_000;
-
-/// Stopping what a crash left running must not hold up the start.
-const LAST_RITES: Duration = Duration::from_secs(5);
 
 /// The keys of `athena_query`.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
@@ -52,11 +48,13 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Own {
     /// One statement that reads; `$since` stands for the start of the last good run.
+    #[serde(deserialize_with = "statement")]
     pub sql: String,
     /// Workgroup.
     #[serde(default = "primary")]
     pub workgroup: String,
     /// Where Athena puts the result, `s3://bucket/prefix/`; may be left out where the workgroup says it.
+    #[serde(default, deserialize_with = "place_in_s3")]
     pub output: Option<String>,
     /// Data catalog; `AwsDataCatalog` when absent.
     pub catalog: Option<String>,
@@ -65,6 +63,7 @@ pub struct Own {
     /// What may be scanned in a day.
     pub budget: Option<Budget>,
     /// Takes the result of an equal query that is not older, which costs nothing (engine version 3).
+    #[serde(default, deserialize_with = "age")]
     pub reuse: Option<Interval>,
     /// Region; the SDK's own when absent.
     pub region: Option<String>,
@@ -76,34 +75,33 @@ fn primary() -> String {
     "primary".to_owned()
 }
 
+fn statement<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    columns::read_statement(deserializer, &[Dialect::Trino])
+}
+
+fn place_in_s3<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let place = Option::<String>::deserialize(deserializer)?;
+    match &place {
+        Some(place) if !place.starts_with("s3://") => {
+            Err(D::Error::custom("not a place in S3; write s3://bucket/prefix/"))
+        }
+        _ => Ok(place),
+    }
+}
+
+fn age<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Interval>, D::Error> {
+    let taken = Duration::from_mins(1)..=Duration::from_hours(168);
+    match Option::<Interval>::deserialize(deserializer)? {
+        Some(age) if !taken.contains(&age.duration()) => Err(D::Error::custom("Athena takes 1m to 7d")),
+        age => Ok(age),
+    }
+}
+
 impl Config {
-    /// Reads the keys, and refuses a statement that could write.
+    /// Reads the keys.
     pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Self> {
-        let mut node = node.clone();
-        let rest = node.split(&columns::KEYS);
-        let also: Vec<&str> = also.iter().chain(&columns::KEYS).copied().collect();
-        let own: Option<Own> = read_rest(&node, path, &also, faults);
-        let columns = columns::read(&rest, path, &also, faults);
-        let own = own?;
-        let mut good = true;
-        let mut refuse = |key: &str, message: String, hint: &str| {
-            let at = node.get(key).unwrap_or(&node).place();
-            let fault = Fault::new(at, format!("{path}.{key}"), message);
-            faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
-            good = false;
-        };
-        if let Err((message, hint)) = columns::only_reads(&own.sql, &[Dialect::Trino]) {
-            refuse("sql", message, hint);
-        }
-        if own.output.as_ref().is_some_and(|output| !output.starts_with("s3://")) {
-            refuse("output", "not a place in S3".to_owned(), "write s3://bucket/prefix/");
-        }
-        if own.reuse.is_some_and(|age| {
-            age.duration() < Duration::from_mins(1) || age.duration() > Duration::from_hours(168)
-        }) {
-            refuse("reuse", "Athena takes 1m to 7d".to_owned(), "");
-        }
-        Some(Self { own, columns: columns? }).filter(|_| good)
+        let (own, columns) = columns::read_with(node, path, also, faults);
+        Some(Self { own: own?, columns: columns? })
     }
 }
 
@@ -153,20 +151,11 @@ impl Check for AthenaQuery {
 
     async fn run(&mut self, context: Context) -> Outcome {
         let mut facts = Answer::new();
-        let mut notes = Vec::new();
-        let result = match self.ask(context.now, context.deadline).await {
-            Ok(table) => {
-                let told = self.teller.tell(&table, "the query", context.now, &mut facts);
-                notes = told.notes;
-                told.result
-            }
-            Err(problem) => Err(problem),
+        let told = match self.ask(context.now, context.deadline).await {
+            Ok(table) => self.teller.tell(&table, "the query", context.now, &mut facts),
+            Err(problem) => Told { result: Err(problem), notes: Vec::new() },
         };
-        let kept = result.as_ref().ok().map(|answer| (answer, &facts));
-        // A value that could not be kept is good all the same; that it will be missing after a restart is told.
-        notes.extend(self.spending.ended(kept, Timestamp::now()).await.err());
-        self.spending.tell(&mut facts);
-        Outcome { ends: vec![End { notes, facts, ..End::new(Endpoint::Own, result) }] }
+        self.spending.end(told, facts).await
     }
 
     async fn give_up(&mut self) -> Result<(), Problem> {
@@ -176,13 +165,9 @@ impl Check for AthenaQuery {
     }
 
     async fn recall(&mut self, now: Timestamp) -> Recalled {
-        let columns = self.columns.clone();
-        let recalled =
-            self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await;
-        // Paid for as long as it runs, and nobody waits for it any more.
+        let recalled = self.spending.recall(&self.columns, now).await;
         if let Some(id) = self.spending.left_running() {
-            let bytes = timeout(LAST_RITES, self.athena.stop_left(&id)).await.ok().flatten();
-            self.spending.scanned(bytes);
+            self.spending.stopped(Box::pin(self.athena.stop_left(&id))).await;
         }
         recalled
     }

@@ -4,11 +4,11 @@
 
 mod client;
 
-use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason, Recalled};
-use crate::columns::{self, Columns, DATA_TIMESTAMP, Teller};
+use crate::check::{Check, Context, Endpoint, Need, Outcome, Problem, Reason, Recalled};
+use crate::columns::{self, Columns, Teller, Told};
 use crate::config::fault::{Fault, Faults};
 use crate::config::node::Node;
-use crate::config::read::read_rest;
+use crate::config::read::read;
 use crate::config::scalar::Interval;
 use crate::net::Clients;
 use crate::net::table::Table;
@@ -17,10 +17,10 @@ use client::{Insights, MOST_ROWS};
 use jiff::Timestamp;
 use metrics::{Answer, Handle, Metric, Unit};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use std::sync::Arc;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 use std::time::Duration;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// `datapulse_logs_insights_scanned_bytes_total`
 pub static SCANNED: Metric<0> = Metric::counter(
@@ -33,9 +33,6 @@ pub static SCANNED: Metric<0> = Metric::counter(
 const PRICE: f64 = 0.005;
 /// Ingestion into Insights takes minutes: a window that ends later than this has not got all its events yet.
 const INGESTION: Duration = Duration::from_mins(5);
-
-/// Stopping what a crash left running must not hold up the start.
-const LAST_RITES: Duration = Duration::from_secs(5);
 
 /// The keys of `logs_insights`.
 #[derive(Clone, Debug, PartialEq, JsonSchema)]
@@ -53,11 +50,13 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Own {
     /// The query, in the language of Logs Insights; its fields are the columns.
+    #[serde(deserialize_with = "query")]
     pub query: String,
     /// Log groups, by name or ARN; at most 50.
+    #[serde(deserialize_with = "log_groups")]
     pub log_groups: Vec<String>,
     /// How long a piece of the log is asked about.
-    #[serde(default = "half_an_hour")]
+    #[serde(default = "half_an_hour", deserialize_with = "window")]
     pub window: Interval,
     /// How long ago that piece ends: events come in late.
     #[serde(default = "ingestion")]
@@ -78,40 +77,46 @@ const fn ingestion() -> Interval {
     Interval::seconds(INGESTION.as_secs())
 }
 
+fn query<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let query = String::deserialize(deserializer)?;
+    if query.trim().is_empty() || query.len() > 10_000 {
+        return Err(D::Error::custom("expected 1 to 10,000 characters"));
+    }
+    Ok(query)
+}
+
+fn log_groups<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let groups = Vec::<String>::deserialize(deserializer)?;
+    if groups.is_empty() || groups.len() > 50 {
+        return Err(D::Error::custom("expected 1 to 50 log groups"));
+    }
+    Ok(groups)
+}
+
+fn window<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Interval, D::Error> {
+    let window = Interval::deserialize(deserializer)?;
+    if window.duration() < Duration::from_secs(1) {
+        return Err(D::Error::custom("shorter than 1s"));
+    }
+    Ok(window)
+}
+
 impl Config {
     /// Reads the keys.
     pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Self> {
-        let mut node = node.clone();
-        let rest = node.split(&columns::KEYS);
-        let also: Vec<&str> = also.iter().chain(&columns::KEYS).copied().collect();
-        let own: Option<Own> = read_rest(&node, path, &also, faults);
-        let columns = columns::read(&rest, path, &also, faults);
-        let own = own?;
-        let mut good = true;
-        let mut refuse = |key: &str, message: &str, hint: &str| {
-            let at = node.get(key).or(rest.get(key)).unwrap_or(&node).place();
-            let fault = Fault::new(at, format!("{path}.{key}"), message);
-            faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
-            good = false;
-        };
-        if own.query.trim().is_empty() || own.query.len() > 10_000 {
-            refuse("query", "expected 1 to 10,000 characters", "");
+        let (own, columns) = columns::read_with(node, path, also, faults);
+        // Looked at also when other keys cannot be read: all faults are told at once.
+        let delay = |node| read::<Interval>(node, "", &mut Faults::default());
+        let (empty, delay) = (node.get("empty"), node.get("delay").and_then(delay));
+        if let Some(empty) = empty.filter(|empty| empty.text() == Some("zero"))
+            && delay.is_some_and(|delay| delay.duration() < INGESTION)
+        {
+            let message = "`zero` with a `delay` below 5m: no event yet is not no event";
+            let fault = Fault::new(empty.place(), format!("{path}.empty"), message);
+            faults.push(fault.hint("write `delay: 5m` or more"));
+            return None;
         }
-        if own.log_groups.is_empty() || own.log_groups.len() > 50 {
-            refuse("log_groups", "expected 1 to 50 log groups", "");
-        }
-        if own.window.duration() < Duration::from_secs(1) {
-            refuse("window", "shorter than 1s", "");
-        }
-        let zero = columns.as_ref().is_some_and(|columns| columns.empty() == columns::Empty::Zero);
-        if zero && own.delay.duration() < INGESTION {
-            refuse(
-                "empty",
-                "`zero` with a `delay` below 5m: no event yet is not no event",
-                "write `delay: 5m` or more",
-            );
-        }
-        Some(Self { own, columns: columns? }).filter(|_| good)
+        Some(Self { own: own?, columns: columns? })
     }
 }
 
@@ -157,28 +162,11 @@ impl Check for LogsInsights {
 
     async fn run(&mut self, context: Context) -> Outcome {
         let mut facts = Answer::new();
-        let mut notes = Vec::new();
-        let result = match self.ask(context.now, context.deadline).await {
-            Ok(table) => {
-                let told = self.teller.tell(&table, "the query", context.now, &mut facts);
-                notes = told.notes;
-                if table.len() >= MOST_ROWS {
-                    let what = format!(
-                        "the query gave {MOST_ROWS} rows, the most that Insights gives; there may be more"
-                    );
-                    notes.push(
-                        Problem::new(Reason::RowLimit, what).hint("group with stats, or limit in the query"),
-                    );
-                }
-                told.result
-            }
-            Err(problem) => Err(problem),
+        let told = match self.ask(context.now, context.deadline).await {
+            Ok(table) => self.tell(&table, context.now, &mut facts),
+            Err(problem) => Told { result: Err(problem), notes: Vec::new() },
         };
-        let kept = result.as_ref().ok().map(|answer| (answer, &facts));
-        // A value that could not be kept is good all the same; that it will be missing after a restart is told.
-        notes.extend(self.spending.ended(kept, Timestamp::now()).await.err());
-        self.spending.tell(&mut facts);
-        Outcome { ends: vec![End { notes, facts, ..End::new(Endpoint::Own, result) }] }
+        self.spending.end(told, facts).await
     }
 
     async fn give_up(&mut self) -> Result<(), Problem> {
@@ -190,13 +178,9 @@ impl Check for LogsInsights {
     }
 
     async fn recall(&mut self, now: Timestamp) -> Recalled {
-        let columns = self.columns.clone();
-        let recalled =
-            self.spending.recall(|name| columns.family(name).map(Arc::clone), &[&DATA_TIMESTAMP], now).await;
-        // Paid for as long as it runs, and nobody waits for it any more.
+        let recalled = self.spending.recall(&self.columns, now).await;
         if let Some(id) = self.spending.left_running() {
-            let bytes = timeout(LAST_RITES, self.insights.stop_left(&id)).await.ok().flatten();
-            self.spending.scanned(bytes);
+            self.spending.stopped(Box::pin(self.insights.stop_left(&id))).await;
         }
         recalled
     }
@@ -207,6 +191,17 @@ impl Check for LogsInsights {
 }
 
 impl LogsInsights {
+    fn tell(&mut self, table: &Table, now: Timestamp, facts: &mut Answer) -> Told {
+        let mut told = self.teller.tell(table, "the query", now, facts);
+        if table.len() >= MOST_ROWS {
+            let what =
+                format!("the query gave {MOST_ROWS} rows, the most that Insights gives; there may be more");
+            let note = Problem::new(Reason::RowLimit, what);
+            told.notes.push(note.hint("group with stats, or limit in the query"));
+        }
+        told
+    }
+
     async fn ask(&mut self, now: Timestamp, deadline: Instant) -> Result<Table, Problem> {
         self.spending.begin(now).await?;
         let late = |_elapsed| Insights::late();

@@ -5,9 +5,8 @@ mod tests;
 
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
 use crate::columns::{self, Columns, Teller, Told};
-use crate::config::fault::{Fault, Faults};
+use crate::config::fault::Faults;
 use crate::config::node::Node;
-use crate::config::read::read_rest;
 use crate::net::Clients;
 use crate::net::postgres::{Link, PAUSED};
 use crate::net::table::Table;
@@ -15,7 +14,7 @@ use digest::Dialect;
 use jiff::Timestamp;
 use metrics::{Answer, Handle};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::time::Duration;
 
 /// The keys of `sql_query`.
@@ -34,7 +33,12 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Own {
     /// One statement that reads; `$since` stands for the start of the last good run. The session is in UTC and, on PostgreSQL, read-only.
+    #[serde(deserialize_with = "statement")]
     pub sql: String,
+}
+
+fn statement<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    columns::read_statement(deserializer, &[Dialect::Postgres, Dialect::Redshift])
 }
 
 /// The check.
@@ -48,21 +52,9 @@ pub struct SqlQuery {
 }
 
 impl Config {
-    /// Reads the keys, and refuses a statement that could write.
+    /// Reads the keys.
     pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Self> {
-        let mut node = node.clone();
-        let rest = node.split(&columns::KEYS);
-        let also: Vec<&str> = also.iter().chain(&columns::KEYS).copied().collect();
-        let own: Option<Own> = read_rest(&node, path, &also, faults);
-        let columns = columns::read(&rest, path, &also, faults);
-        // Also when another key cannot be read: all faults are told at once.
-        let written = node.get("sql").filter(|sql| !sql.is_nothing());
-        if let Some((sql, text)) = written.and_then(|sql| sql.text().map(|text| (sql, text)))
-            && let Err((message, hint)) = columns::only_reads(text, &[Dialect::Postgres, Dialect::Redshift])
-        {
-            faults.push(Fault::new(sql.place(), format!("{path}.sql"), message).hint(hint));
-            return None;
-        }
+        let (own, columns) = columns::read_with(node, path, also, faults);
         Some(Self { own: own?, columns: columns? })
     }
 }

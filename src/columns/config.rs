@@ -9,14 +9,15 @@ use crate::config::scalar::Interval;
 use metrics::{Family, Handle, Kind, Labels, Origin, Unit};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use words::{check_name, is_label, read_unit};
 
-/// The keys of this part; a check splits them off its own.
-pub const KEYS: [&str; 5] = ["metrics", "fill", "empty", "freshness", "max_data_age"];
+/// The keys of this part; they are split off a check's own.
+const KEYS: [&str; 5] = ["metrics", "fill", "empty", "freshness", "max_data_age"];
 /// Upper bounds of a histogram without `buckets`, in seconds.
 const BOUNDS: [f64; 14] =
     [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0];
@@ -136,8 +137,21 @@ impl Columns {
     }
 }
 
+/// Reads the keys of a check whose columns become metrics: its own ones, and these. Each part is read whatever is wrong with the other.
+pub fn read_with<T: DeserializeOwned>(
+    node: &Node,
+    path: &str,
+    also: &[&str],
+    faults: &mut Faults,
+) -> (Option<T>, Option<Columns>) {
+    let mut node = node.clone();
+    let rest = node.split(&KEYS);
+    let also: Vec<&str> = also.iter().chain(&KEYS).copied().collect();
+    (read_rest(&node, path, &also, faults), read(&rest, path, &also, faults))
+}
+
 /// Reads the keys that [`KEYS`] split off; `also` are the words that were accepted elsewhere.
-pub fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Columns> {
+pub(crate) fn read(node: &Node, path: &str, also: &[&str], faults: &mut Faults) -> Option<Columns> {
     let written: Option<Written> = read_rest(node, path, also, faults);
     let mut reader = Reader { node, path, faults, good: true };
     let Some(written) = written else {

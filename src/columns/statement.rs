@@ -2,6 +2,7 @@
 
 use digest::{Dialect, Kind, Token, statements, tokens};
 use jiff::Timestamp;
+use serde::de::{Deserialize, Deserializer, Error};
 use std::borrow::Cow;
 
 /// Words that a statement which only reads can begin with.
@@ -9,9 +10,19 @@ const READS: [&str; 7] = ["select", "with", "values", "table", "show", "describe
 /// Those of them whose result is a table of data.
 const SELECTS: &[&str] = &["select", "with", "values", "table"];
 
+/// Reads a statement where serde wants a text; its faults are told beside those of the other keys.
+pub fn read_statement<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    dialects: &[Dialect],
+) -> Result<String, D::Error> {
+    let sql = String::deserialize(deserializer)?;
+    only_reads(&sql, dialects).map_err(|(message, hint)| D::Error::custom(format!("{message}; {hint}")))?;
+    Ok(sql)
+}
+
 /// Refuses what is not one statement that reads. Redshift and Athena have no read-only session, so this is what holds there, beside the
 /// rights of the role. Gives what is wrong and what to do.
-pub fn only_reads(sql: &str, dialects: &[Dialect]) -> Result<(), (String, &'static str)> {
+pub(super) fn only_reads(sql: &str, dialects: &[Dialect]) -> Result<(), (String, &'static str)> {
     // Dialects agree on where a text ends unless it has backslashes; then the stricter reading counts.
     let count = dialects.iter().map(|dialect| statements(sql, *dialect)).max().unwrap_or_default();
     if count != 1 {

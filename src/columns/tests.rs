@@ -1,5 +1,7 @@
 //! Rows in, samples out, for every kind of metric; and the faults that a configuration of columns can have.
 
+use super::config::read;
+use super::statement::only_reads;
 use super::*;
 use crate::config::fault::Faults;
 use crate::config::node::parse;

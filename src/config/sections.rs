@@ -201,6 +201,10 @@ impl Checks<'_> {
             }
             return;
         }
+        if !kind.target && self.data_dir.is_none() {
+            let hint = "write `data_dir: /var/lib/datapulse`: a restart must not pay twice, nor forget the day's budget";
+            faults.push(Fault::new(letter.place(), &path, "needs `data_dir`").hint(hint));
+        }
         let targets =
             if kind.target { self.targets(&mut servers, &letter, &path, faults) } else { Vec::new() };
         let (Some(envelope), Some(config)) = (envelope, config) else { return };
@@ -208,10 +212,6 @@ impl Checks<'_> {
         let labels = envelope.labels.keys().chain(of_targets).map(String::as_str).collect();
         self.families.add(&config, &envelope, &labels, &letter, &path, faults);
         if !kind.target {
-            if self.data_dir.is_none() {
-                let hint = "write `data_dir: /var/lib/datapulse`: a restart must not pay twice, nor forget the day's budget";
-                faults.push(Fault::new(letter.place(), &path, "needs `data_dir`").hint(hint));
-            }
             self.found.push(assignment(&envelope, kind, config.clone(), None, None, None));
         }
         for (name, server, at) in targets {
@@ -418,6 +418,37 @@ mod tests {
         }
         assert_eq!(faults.lines().count(), expected.len(), "{faults}");
         assert!(!faults.contains("hunter2"), "{faults}");
+    }
+
+    #[test]
+    fn no_fault_of_a_check_that_costs_money_hides_another() {
+        let text = "checks:
+  - athena_query: {name: a, every: 1, sql: drop table t, output: bucket, reuse: 5s, workgroup: [], databse: d, metrics: []}
+  - logs_insights: {name: b, every: 1h, query: '', log_groups: [], window: 0s, delay: 1m, empty: zero, region: [], fill: {x: [1]}, freshness: []}
+";
+        let faults = load("paid", text, &[]).unwrap_err();
+        let expected = [
+            "c.yml:2:19: checks[0].athena_query: needs `data_dir`; write",
+            "c.yml:2:36: checks[0].athena_query.every: a duration needs a unit; write 1s",
+            "c.yml:2:44: checks[0].athena_query.sql: not a statement that reads; it has to begin with",
+            "c.yml:2:66: checks[0].athena_query.output: not a place in S3; write s3://bucket/prefix/",
+            "c.yml:2:81: checks[0].athena_query.reuse: Athena takes 1m to 7d",
+            "c.yml:2:96: checks[0].athena_query.workgroup: expected a string, found a list",
+            "c.yml:2:100: checks[0].athena_query.databse: unknown key; did you mean \"database\"?",
+            "checks[0].athena_query.metrics: is empty",
+            "c.yml:3:20: checks[1].logs_insights: needs `data_dir`",
+            "checks[1].logs_insights.query: expected 1 to 10,000 characters",
+            "checks[1].logs_insights.log_groups: expected 1 to 50 log groups",
+            "checks[1].logs_insights.window: shorter than 1s",
+            "checks[1].logs_insights.empty: `zero` with a `delay` below 5m",
+            "checks[1].logs_insights.region: expected a string, found a list",
+            "checks[1].logs_insights.metrics: missing key",
+            "checks[1].logs_insights.freshness: expected a string, found a list",
+        ];
+        for words in expected {
+            assert!(faults.contains(words), "{words}\nis not in\n{faults}");
+        }
+        assert_eq!(faults.lines().count(), expected.len(), "{faults}");
     }
 
     #[test]

@@ -4,9 +4,10 @@ use super::read::Error;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-/// What texts are made of, tried in turn: types of our own accept a duration, a size, a name, a reference, an address, a path.
+/// What texts are made of, tried in turn: types of our own accept a duration, a size, a name, a reference, an address, a path, a statement.
 /// A type that accepts none of them is no harm: faults that stand beside it then show one at a time.
-pub(super) const WORDS: [&str; 8] = ["1s", "1", "x", "env:X", "http://x:1", "unix:///x", "UTC", "x.x"];
+pub(super) const WORDS: [&str; 9] =
+    ["1s", "1", "x", "env:X", "http://x:1", "unix:///x", "UTC", "x.x", "select 1"];
 
 /// Enums can contain themselves.
 const DEEPEST: usize = 8;
