@@ -65,7 +65,7 @@ pub(super) struct Mapped {
 struct Written {
     /// One metric each; every row of the result becomes a sample of it.
     metrics: Vec<WrittenMetric>,
-    /// Known values of a label: one without a row is 0, if the result has any row at all.
+    /// Known values of a label: one without a row is 0, if the result has any row at all. Gauges only.
     #[serde(default)]
     fill: BTreeMap<String, Vec<String>>,
     /// What a result without any row means with `fill`: `failure` (reason `empty`) or `zero`.
@@ -219,8 +219,19 @@ impl Reader<'_> {
             metrics.push(self.metric(metric, &node, &path, &written.fill));
         }
         for (label, values) in &written.fill {
-            if !metrics.iter().any(|metric| metric.family.labels.iter().any(|name| name == label)) {
+            let mut with_label = metrics
+                .iter()
+                .filter(|metric| metric.family.labels.iter().any(|name| name == label))
+                .peekable();
+            if with_label.peek().is_none() {
                 self.fault(&format!("fill.{label}"), &self.place("fill"), "no metric has this label", "");
+            } else if !with_label.any(|metric| metric.family.kind == Kind::Gauge) {
+                self.fault(
+                    &format!("fill.{label}"),
+                    &self.place("fill"),
+                    "no gauge has this label, and only gauges are filled",
+                    "a total of 0 would look like a reset; leave it out, or write `kind: gauge`",
+                );
             }
             if values.iter().collect::<BTreeSet<_>>().len() != values.len() {
                 self.fault(&format!("fill.{label}"), &self.place("fill"), "names a value twice", "");

@@ -172,8 +172,12 @@ fn fill_makes_every_pair_of_known_values_that_has_no_row() {
 #[test]
 fn fill_makes_no_total_and_no_histogram() {
     for keys in [COUNTER, HISTOGRAM] {
-        let lines = good(&mut teller(&with(keys, "fill: {country: [JP, TH]}")), "country total took\nJP 7 7");
-        assert_eq!(lines.len(), 1, "a total of 0 would be a reset: {lines:?}");
+        let both =
+            keys.replace("metrics: [", "metrics: [{name: a, value: total, labels: [country], help: h}, ");
+        let mut teller = teller(&with(&both, "fill: {country: [JP, TH]}"));
+        let lines = good(&mut teller, "country total took\nJP 7 7");
+        assert_eq!(lines[..2], ["a JP 7", "a TH 0"]);
+        assert_eq!(lines.len(), 3, "a total of 0 would be a reset: {lines:?}");
     }
 }
 
@@ -599,6 +603,12 @@ fn fill_has_to_know_all_labels_or_none() {
     let found = faults(&format!("{gauge}fill: {{x: [{0}], y: [{0}]}}", many.join(", ")));
     assert_eq!(found, ["f:1:39: c.metrics[0].labels: `fill` makes 1600 label sets; 1000 is the most"]);
     assert_eq!(faults(&format!("{gauge}fill: {{z: [NO, 08, 'a b']}}")), [""; 0]);
+    for kind in ["counter", "histogram"] {
+        let other = gauge.replace("labels: [z]", &format!("labels: [z], kind: {kind}"));
+        let found = faults(&format!("{other}fill: {{z: [1]}}"));
+        let words = "f:2:7: c.fill.z: no gauge has this label, and only gauges are filled; a total of 0 would look like a reset";
+        assert!(matches!(found.as_slice(), [fault] if fault.starts_with(words)), "{kind}: {found:?}");
+    }
 }
 
 #[test]
