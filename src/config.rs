@@ -226,11 +226,7 @@ impl Plan {
         for template in &self.templates {
             let rds = &template.discover.rds;
             all.extend(rds.password.as_ref());
-            for text in [&rds.user, &rds.database] {
-                if let Text::Kept(reference) = text {
-                    all.push(reference);
-                }
-            }
+            all.extend([&rds.user, &rds.database].into_iter().filter_map(Text::reference));
         }
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.sort();

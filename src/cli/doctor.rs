@@ -174,11 +174,17 @@ fn statement(template: &str, server: Option<&Arc<config::target::Server>>) -> St
     };
     let target = server.map(|server| &server.target);
     template
-        .replace("{user}", &plain(target.map(|target| &target.user), "the login role"))
+        .replace("{user}", &plain(target.and_then(|target| target.login_role()), "the login role"))
         .replace("{database}", &plain(target.map(|target| &target.database), "the database"))
 }
 
 fn warn(text: &mut String, server: &config::target::Server) {
+    if server.target.user.is_some() && server.target.aws_names_the_user() {
+        text.push_str(&format!(
+            "  warning  {}: `user` is not used: with auth: iam on Redshift Serverless AWS names the user after the IAM role; leave it out\n",
+            server.name
+        ));
+    }
     let local = matches!(&server.target.host, Text::Plain(host) if host == "localhost" || host.starts_with("127.") || host == "::1");
     let warning = match server.target.tls {
         Tls::Require => {
@@ -193,4 +199,28 @@ fn warn(text: &mut String, server: &config::target::Server) {
         Tls::Disable | Tls::VerifyFull => return,
     };
     text.push_str(&format!("  warning  {}: {warning}\n", server.name));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::target::{Auth, Server};
+    use crate::net::aws::Cluster;
+
+    #[test]
+    fn a_user_that_has_no_say_is_warned_of() {
+        let warned = |cluster: Cluster, user: Option<&str>| {
+            let mut server = Server::nowhere();
+            server.target.auth = Some(Auth::Iam);
+            server.target.cluster = Some(cluster);
+            server.target.user = user.map(|user| Text::Plain(user.to_owned()));
+            let mut text = String::new();
+            warn(&mut text, &server);
+            text.contains("`user` is not used")
+        };
+        let serverless = || Cluster::RedshiftServerless("wg".to_owned());
+        assert!(warned(serverless(), Some("u")));
+        assert!(!warned(serverless(), None));
+        assert!(!warned(Cluster::Redshift("bi".to_owned()), Some("u")));
+    }
 }

@@ -95,7 +95,7 @@ impl Rds {
         let target = Target {
             host: Text::Plain(host.to_owned()),
             port: Some(Port::Plain(port)),
-            user: self.user.clone(),
+            user: Some(self.user.clone()),
             password: self.password.clone(),
             auth: self.auth,
             region: self.region.clone(),

@@ -40,6 +40,16 @@ pub enum Text {
     Kept(Reference),
 }
 
+impl Text {
+    /// Where it is kept, unless it stands in the configuration itself.
+    pub fn reference(&self) -> Option<&Reference> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Kept(reference) => Some(reference),
+        }
+    }
+}
+
 /// A value that must not be seen: no `Display`, no `Serialize`, and zeroed when it goes.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<String>);

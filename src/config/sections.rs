@@ -458,9 +458,46 @@ mod tests {
         let target = &plan.assignments[0].server.as_ref().unwrap().target;
         assert_eq!(plan.assignments[0].key.check, "08");
         assert_eq!(
-            [&target.host, &target.user, &target.database],
+            [&target.host, target.user.as_ref().unwrap(), &target.database],
             ["NO", "on", "1e3"].map(|text| &*Box::leak(Box::new(Text::Plain(text.into()))))
         );
+    }
+
+    #[test]
+    fn only_where_aws_names_the_user_it_may_be_left_out() {
+        let target = |keys: &str| {
+            format!("checks:\n  - pg_replication: {{name: n, target: {{database: d, {keys}}}}}\n")
+        };
+        let serverless = "cluster: {redshift_serverless: wg}";
+        for (keys, user) in [
+            ("host: wg.1.eu-west-1.redshift-serverless.amazonaws.com, auth: iam".to_owned(), None),
+            (format!("host: h, auth: iam, {serverless}"), None),
+            (format!("from: 'ssm-path:/wg/', auth: iam, {serverless}"), None),
+            (format!("host: h, user: u, auth: iam, {serverless}"), Some("u")),
+        ] {
+            let plan = load("serverless", &target(&keys), &[]).unwrap();
+            let target = &plan.assignments[0].server.as_ref().unwrap().target;
+            assert_eq!(target.user, user.map(|user| Text::Plain(user.to_owned())), "{keys}");
+            assert_eq!(target.login_role(), None, "{keys}");
+            assert!(
+                target.references().all(|reference| !reference.to_string().contains("username")),
+                "{keys}"
+            );
+        }
+        for keys in [
+            "host: h",
+            "host: h, user: ~",
+            "host: h, prot: 1",
+            "host: h, auth: iam, cluster: {redshift: bi}",
+            "host: h, auth: iam, cluster: {rds: bi}",
+            "host: wg.1.eu-west-1.redshift-serverless.amazonaws.com",
+        ] {
+            let faults = load("no-user", &target(keys), &[]).unwrap_err();
+            assert!(
+                faults.contains("c.yml:2:39: checks[0].pg_replication.target.user: missing key"),
+                "{keys}: {faults}"
+            );
+        }
     }
 
     #[test]

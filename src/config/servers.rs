@@ -46,10 +46,21 @@ impl Servers<'_> {
         faults: &mut Faults,
     ) -> Option<Arc<Server>> {
         let mut node = node.clone();
+        let written = node.get("user").is_some();
         if let Some(from) = node.take("from") {
             Self::fill_from(&mut node, &from.value, path, faults)?;
         }
-        let mut target: Target = read_rest(&node, path, &["from"], faults)?;
+        let target: Option<Target> = read_rest(&node, path, &["from"], faults);
+        // Told also when other keys cannot be read: without `auth` it is needed whatever they say.
+        let needed =
+            target.as_ref().map_or(node.get("auth").is_none(), |target| !target.aws_names_the_user());
+        if needed && node.get("user").is_none_or(Node::is_nothing) {
+            faults.push(Fault::new(node.place(), format!("{path}.user"), "missing key"));
+        }
+        let mut target = target?;
+        if !written && !needed {
+            target.user = None;
+        }
         if target.auth == Some(Auth::Iam) && target.cluster().is_none() {
             let at = node.get("auth").unwrap_or(&node).place();
             let hint =

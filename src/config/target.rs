@@ -19,8 +19,8 @@ pub struct Target {
     pub host: Text,
     /// TCP port; the server's own when absent (PostgreSQL 5432, Redshift 5439 where the host name or `cluster` tells it).
     pub port: Option<Port>,
-    /// Login role.
-    pub user: Text,
+    /// Login role; not needed for `auth: iam` on Redshift Serverless, where AWS names the user after the IAM role.
+    pub user: Option<Text>,
     /// Where its password is kept.
     pub password: Option<Reference>,
     /// `iam`: instead of a password, a token that AWS gives for each login to RDS, Aurora or Redshift.
@@ -111,11 +111,18 @@ pub enum Auth {
 impl Target {
     /// What has to be resolved before a login, without the port, which may be missing.
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
-        let texts = [&self.host, &self.user, &self.database].into_iter().filter_map(|text| match text {
-            Text::Plain(_) => None,
-            Text::Kept(reference) => Some(reference),
-        });
-        texts.chain(&self.password)
+        let texts = [Some(&self.host), self.login_role(), Some(&self.database)].into_iter().flatten();
+        texts.filter_map(Text::reference).chain(&self.password)
+    }
+
+    /// As whom to log in; `None` where AWS names the user.
+    pub fn login_role(&self) -> Option<&Text> {
+        self.user.as_ref().filter(|_| !self.aws_names_the_user())
+    }
+
+    /// Whether `user` has no say: credentials of Redshift Serverless come with the name of the IAM role that asks for them.
+    pub fn aws_names_the_user(&self) -> bool {
+        self.auth == Some(Auth::Iam) && matches!(self.cluster(), Some(Cluster::RedshiftServerless(_)))
     }
 
     /// The port, where it is kept elsewhere.
@@ -239,7 +246,7 @@ impl Server {
         let target = Target {
             host: none(),
             port: None,
-            user: none(),
+            user: None,
             password: None,
             auth: None,
             region: None,

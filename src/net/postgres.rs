@@ -266,11 +266,8 @@ impl Link {
     }
 
     fn references(&self) -> impl Iterator<Item = &Reference> {
-        let user = match &self.server.target.user {
-            Text::Plain(_) => None,
-            Text::Kept(reference) => Some(reference),
-        };
-        user.into_iter().chain(&self.server.target.password)
+        let target = &self.server.target;
+        target.login_role().and_then(Text::reference).into_iter().chain(&target.password)
     }
 
     async fn login(&mut self, deadline: Instant) -> Result<Open, Problem> {

@@ -72,7 +72,11 @@ pub(super) async fn login(
     };
     let host = vault.text(&target.host).await.map_err(named)?;
     let port = port(target, vault).await.map_err(named)?;
-    let mut user = vault.text(&target.user).await.map_err(named)?;
+    // Empty where AWS names the user, below.
+    let mut user = match target.login_role() {
+        Some(role) => vault.text(role).await.map_err(named)?,
+        None => String::new(),
+    };
     let database = vault.text(&target.database).await.map_err(named)?;
     let mut config = Config::new();
     config.dbname(&database).application_name("datapulse");
