@@ -210,7 +210,7 @@ impl Spending {
     /// What a day costs at this pace, in words; `unit_price` is in US dollars for `unit` bytes.
     pub fn estimate(&self, every: Duration, unit_price: f64, unit: f64, least: u64) -> String {
         let Some(bytes) = self.kept.as_ref().and_then(|kept| kept.scanned_last) else {
-            return "cost unknown until the first run; run it once with `datapulse once --spend`".to_owned();
+            return "unknown until the first run; run it once with `datapulse once --spend`".to_owned();
         };
         let runs = 86_400.0 / every.as_secs_f64().max(1.0);
         let daily = bytes.max(least) as f64 * runs;

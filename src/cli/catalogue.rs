@@ -21,8 +21,8 @@ pub struct Entry {
     pub family: Handle,
     /// Labels put before its own.
     pub common: &'static [&'static str],
-    /// The word of the check that gives it; empty for datapulse itself.
-    pub check: &'static str,
+    /// The words of the checks that give it; empty for datapulse itself.
+    pub checks: Vec<&'static str>,
 }
 
 /// All built-in families by their Prometheus name.
@@ -30,14 +30,15 @@ pub fn entries() -> Vec<Entry> {
     let common: &[&str] = &["check", "target"];
     let mut all = BTreeMap::new();
     for family in vitals::families() {
-        all.insert(family.prometheus(), Entry { family, common: &[], check: "" });
+        all.insert(family.prometheus(), Entry { family, common: &[], checks: Vec::new() });
     }
     for family in board::families().into_iter().chain(discovery::families()) {
-        all.insert(family.prometheus(), Entry { family, common, check: "" });
+        all.insert(family.prometheus(), Entry { family, common, checks: Vec::new() });
     }
     for kind in checks::ALL {
         for family in (kind.families)() {
-            all.entry(family.prometheus()).or_insert(Entry { family, common, check: kind.word });
+            let entry = Entry { family, common, checks: Vec::new() };
+            all.entry(entry.family.prometheus()).or_insert(entry).checks.push(kind.word);
         }
     }
     all.into_values().collect()
@@ -60,7 +61,7 @@ pub fn markdown() -> String {
             entry.family.unit.ucum(),
             kind(entry.family.kind),
             labels.join(" "),
-            entry.check,
+            entry.checks.join(", "),
             entry.family.help.replace('|', "\\|"),
         ));
     }
@@ -78,7 +79,7 @@ fn json(entries: &[Entry]) -> Value {
             "unit": family.unit.ucum(),
             "kind": kind(family.kind),
             "labels": labels,
-            "check": entry.check,
+            "check": entry.checks.join(", "),
             "help": family.help,
         })
     });

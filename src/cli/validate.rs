@@ -2,6 +2,7 @@
 
 use super::{ConfigFile, USAGE, print};
 use crate::config::{self, Plan};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -20,10 +21,20 @@ pub fn run(file: &ConfigFile) -> ExitCode {
     }
 }
 
-/// `2 checks on 3 targets`.
+/// `2 checks on 3 targets`; a check on an AWS API has no target, and those of `discover` are not known yet.
 fn summary(plan: &Plan) -> String {
-    let checks: std::collections::BTreeSet<&str> =
-        plan.assignments.iter().map(|one| one.key.check.as_str()).collect();
+    let found = plan.assignments.iter().map(|one| one.key.check.clone());
+    let checks: BTreeSet<String> =
+        found.chain(plan.templates.iter().map(|template| template.key().check)).collect();
+    let targets: BTreeSet<&str> =
+        plan.assignments.iter().filter_map(|one| Some(one.server.as_ref()?.name.as_str())).collect();
     let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-    format!("{} on {}", plural(checks.len(), "check"), plural(plan.assignments.len(), "target"))
+    let mut text = plural(checks.len(), "check");
+    if !targets.is_empty() {
+        text += &format!(" on {}", plural(targets.len(), "target"));
+    }
+    if !plan.templates.is_empty() {
+        text += &format!(", {} on targets that AWS names", plan.templates.len());
+    }
+    text
 }

@@ -23,7 +23,7 @@ pub(super) struct Envelope {
     pub(super) every: Option<Interval>,
     /// Aligns runs to the wall clock, moved by this.
     pub(super) offset: Option<Interval>,
-    /// How long a run may take; the interval, at most 10s, when absent.
+    /// How long a run may take; when absent the interval, at most 10s, and for `athena_query` and `logs_insights` half of it, at most 10m.
     pub(super) timeout: Option<Interval>,
     /// How long values outlive a failed run; they go at once when absent.
     pub(super) keep_for: Option<Interval>,

@@ -21,7 +21,11 @@ pub fn schema() -> Value {
             properties.insert("from".to_owned(), from);
         }
         let required = object.remove("required");
-        object.insert("anyOf".to_owned(), json!([{ "required": required }, { "required": ["from"] }]));
+        let required = required.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        // Without a user only where AWS may name it.
+        let login = |key: &str| json!({ "required": ([required, &[Value::from(key)]].concat()) });
+        let ways = json!([login("user"), login("auth"), { "required": ["from"] }]);
+        object.insert("anyOf".to_owned(), ways);
     }
     let matching = generator.subschema_for::<Matching>().to_value();
     let discover = generator.subschema_for::<Discover>().to_value();

@@ -29,6 +29,17 @@ fn exit_codes_are_those_of_the_contract() {
         "good.yml",
         &format!("checks: [{{pg_replication: {{name: dead, target: {DEAD}, timeout: 1s}}}}]"),
     );
+    let paid = config(
+        "paid.yml",
+        "data_dir: d\nchecks: [{athena_query: {name: lake, every: 1h, sql: select 1 as n, metrics: [{name: a.n, value: n, help: n}]}}]",
+    );
+    let searched = config(
+        "searched.yml",
+        &format!(
+            "checks: [{{pg_replication: {{name: a, target: {DEAD}}}}}, {{pg_inflight: {{name: b, target: {DEAD}}}}}, \
+             {{pg_inflight: {{name: c, discover: {{rds: {{user: u, database: d}}}}}}}}]"
+        ),
+    );
     let faulty = config("faulty.yml", "chekcs: []");
     let missing = format!("--config.file={}/missing.yml", stage.path().display());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -41,6 +52,9 @@ fn exit_codes_are_those_of_the_contract() {
         (vec!["nonsense"], 64, "unrecognized subcommand 'nonsense'"),
         (vec!["completions", "tcsh"], 64, "invalid value 'tcsh'"),
         (vec!["validate", &good], 0, "is valid: 1 check on 1 target"),
+        (vec!["validate", &paid], 0, "is valid: 1 check\n"),
+        (vec!["validate", &searched], 0, "is valid: 3 checks on 1 target, 1 on targets that AWS names\n"),
+        (vec!["doctor", &paid], 0, "  cost     unknown until the first run; "),
         (vec!["validate", &faulty], 64, "did you mean \"checks\"?"),
         (vec!["validate", &missing], 64, "could not read the file: No such file"),
         (vec!["once", &faulty], 64, "did you mean \"checks\"?"),
@@ -253,6 +267,13 @@ fn both_forms_of_the_catalogue_say_the_same() {
             [&prometheus, &dotted, text("unit"), text("kind"), &own.join(" "), text("check"), text("help")];
         assert_eq!(row.as_slice(), expected, "{entry}");
     }
+    let of = |name: &str| json.iter().find(|entry| entry["prometheus"] == name).unwrap()["check"].clone();
+    assert_eq!(
+        of("datapulse_check_budget_remaining_ratio"),
+        "athena_query, logs_insights",
+        "all that give it"
+    );
+    assert_eq!(of("datapulse_check_up"), "");
 }
 
 #[test]
@@ -378,6 +399,7 @@ outputs:
         ("", ""),
         ("targets: {a:", "tragets: {a:"),
         ("host: h, user: u, database: d, pass", "hots: h, user: u, database: d, pass"),
+        ("host: h, user: u, database: d, pass", "host: h, database: d, pass"),
         ("tls: verify-ca", "tls: prefer"),
         ("password: 'env:P'", "password: hunter2"),
         ("silence: 5m", "noise: 5m"),
