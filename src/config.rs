@@ -21,7 +21,7 @@ use crate::board::{Key, Spec};
 use crate::checks;
 use crate::net::Clients;
 use crate::sinks::{dogstatsd, otlp};
-use crate::state::State;
+use crate::state::{Access, State};
 use discover::Discover;
 use fault::{Fault, Faults, Place};
 use scalar::Interval;
@@ -240,12 +240,12 @@ impl Plan {
         servers.filter_map(|server| server.target.port_reference()).chain(self.references()).collect()
     }
 
-    /// Where a check keeps its state; `writable` for the process that holds the lock of `data_dir`.
-    pub fn state(&self, key: &Key, writable: bool) -> Option<State> {
+    /// Where a check keeps its state.
+    pub fn state(&self, key: &Key, access: Access) -> Option<State> {
         let name = match &key.target {
             Some(target) => format!("{}@{target}", key.check),
             None => key.check.clone(),
         };
-        self.data_dir.as_ref().map(|dir| State::new(dir, &name, writable))
+        self.data_dir.as_ref().map(|dir| State::new(dir, &name, access))
     }
 }

@@ -10,6 +10,7 @@ use crate::config::target::Server;
 use crate::config::{self, Assignment, Outputs, Plan, Template};
 use crate::discovery::{self, Found};
 use crate::sinks::{self, Newest};
+use crate::state::Access;
 use crate::state::State;
 use crate::task::{self, Task};
 use crate::vitals::{Push, Reloads};
@@ -233,7 +234,7 @@ impl Running {
     fn start_actor(&mut self, assignment: Assignment) {
         self.board.register(&assignment.key, assignment.spec());
         let stop = CancellationToken::new();
-        let state = self.plan.state(&assignment.key, true);
+        let state = self.plan.state(&assignment.key, Access::Keeps);
         let life =
             Life { assignment: &assignment, board: &self.board, vault: &self.vault, state, stop: &stop };
         let future = assignment.config.visit(life);

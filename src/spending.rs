@@ -4,7 +4,7 @@
 use crate::check::{End, Endpoint, Outcome, Problem, Reason, Recalled};
 use crate::columns::{Columns, DATA_TIMESTAMP, Told};
 use crate::config::scalar::Size;
-use crate::state::State;
+use crate::state::{Access, State};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use metrics::{Answer, Metric, Unit, Values};
@@ -118,14 +118,16 @@ impl Spending {
     /// # Errors
     /// `budget`; `io` when the start could not be noted, because then it would be forgotten by a restart.
     pub async fn begin(&mut self, now: Timestamp) -> Result<(), Problem> {
-        let budget = self.budget;
+        let (budget, rhythm) = (self.budget, self.access() != Some(Access::Adds));
         let kept = self.kept(now).await?;
         if let Some(budget) = budget.filter(|budget| kept.scanned_today >= *budget) {
             let what = format!("{} of {budget} bytes of today's budget are spent", kept.scanned_today);
             return Err(Problem::new(Reason::Budget, what)
                 .hint("runs go on after midnight UTC; raise budget.scanned_bytes_per_day, or scan less: partitions, columns"));
         }
-        kept.last_start = Some(now);
+        if rhythm {
+            kept.last_start = Some(now);
+        }
         self.save().await
     }
 
@@ -147,7 +149,7 @@ impl Spending {
 
     /// A query that a process before this one left running. Beside a process that runs it is that one's.
     pub fn left_running(&mut self) -> Option<String> {
-        if self.state.as_ref().is_some_and(|state| !state.is_ours()) {
+        if self.access() == Some(Access::Looks) {
             return None;
         }
         self.kept.as_mut()?.running.take()
@@ -184,7 +186,10 @@ impl Spending {
     /// # Errors
     /// `io` when it could not be noted.
     pub async fn ended(&mut self, answer: Option<(&Answer, &Answer)>, now: Timestamp) -> Result<(), Problem> {
-        if let Some(kept) = &mut self.kept {
+        // What a single run saw is not shown by the service, and `$since` of the next run has to begin where the service was.
+        if self.access() != Some(Access::Adds)
+            && let Some(kept) = &mut self.kept
+        {
             if answer.is_some() {
                 kept.last_good = kept.last_start;
             }
@@ -226,6 +231,10 @@ impl Spending {
             daily / unit * unit_price,
             unit / 1e9,
         )
+    }
+
+    fn access(&self) -> Option<Access> {
+        self.state.as_ref().map(State::access)
     }
 
     /// The memory, of today.
@@ -314,7 +323,8 @@ mod tests {
     #[tokio::test]
     async fn the_budget_is_spent_once_a_day_over_restarts_too() {
         let dir = std::env::temp_dir().join(format!("datapulse-spending-{}", std::process::id()));
-        let start = || Spending::new(Some(State::new(&dir, "lake", true)), Some(budget(100)), &SCANNED);
+        let start =
+            || Spending::new(Some(State::new(&dir, "lake", Access::Keeps)), Some(budget(100)), &SCANNED);
         let mut first = start();
         first.begin(at("2026-11-24T10:00:00Z")).await.unwrap();
         first.started("q1").await.unwrap();
@@ -334,6 +344,32 @@ mod tests {
             told(&third),
             [("test.scanned".into(), 120.0), ("datapulse.check.budget_remaining_ratio".into(), 1.0)]
         );
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_single_run_adds_what_it_spends_and_leaves_the_rest_to_the_service() {
+        let dir = std::env::temp_dir().join(format!("datapulse-single-{}", std::process::id()));
+        let start =
+            |access| Spending::new(Some(State::new(&dir, "lake", access)), Some(budget(100)), &SCANNED);
+        let (then, now) = (at("2026-11-24T10:00:00Z"), at("2026-11-24T10:10:00Z"));
+        let mut service = start(Access::Keeps);
+        service.begin(then).await.unwrap();
+        service.scanned(Some(60));
+        service.ended(Some((&Answer::new(), &Answer::new())), then).await.unwrap();
+        for (access, spent) in [(Access::Looks, 60.0), (Access::Adds, 110.0)] {
+            let mut single = start(access);
+            single.begin(now).await.unwrap();
+            single.started("q").await.unwrap();
+            single.scanned(Some(50));
+            single.ended(None, now).await.unwrap();
+            let mut again = start(Access::Keeps);
+            let recalled = again.recall(&columns(), now).await;
+            assert_eq!((recalled.last_start, again.last_good()), (Some(then), Some(then)), "{access:?}");
+            assert!(recalled.answer.is_some(), "the last good answer of the service stays");
+            assert_eq!(told(&again)[0].1, spent, "{access:?}");
+        }
+        assert_eq!(start(Access::Keeps).begin(now).await.unwrap_err().reason, Reason::Budget);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
 /// A state is a last answer, and an answer has at most 100,000 rows.
@@ -17,8 +18,18 @@ const LONGEST_NAME: usize = 200;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
     path: PathBuf,
-    /// `once` and `doctor` look at the state of a process that may run; only that process writes it.
-    writable: bool,
+    access: Access,
+}
+
+/// What a process may do with a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// The service: the state is its own. It holds the lock of `data_dir`.
+    Keeps,
+    /// A single run beside the rhythm of the check: it adds what it spends, and changes nothing else. It holds the lock too.
+    Adds,
+    /// Another process may keep it: nothing is written.
+    Looks,
 }
 
 /// The directory of all state, held by this process alone.
@@ -32,15 +43,16 @@ impl DataDir {
     /// Makes the directory where it is missing, and locks it.
     ///
     /// # Errors
-    /// In words: who holds it, or why it cannot be used.
-    pub fn claim(dir: &Path) -> Result<Self, String> {
+    /// In words: who holds it, or why it cannot be used; and what to do.
+    pub fn claim(dir: &Path) -> Result<Self, (String, &'static str)> {
         let problem = |what: &str, error: &io::Error| {
-            format!(
-                "data_dir: could not {what} {}: {error}; it has to be a directory that datapulse may write",
-                dir.display()
+            (
+                format!("data_dir: could not {what} {}: {error}", dir.display()),
+                "it has to be a directory that datapulse may write",
             )
         };
-        fs::create_dir_all(dir.join("checks")).map_err(|error| problem("make", &error))?;
+        let checks = dir.join("checks");
+        fs::create_dir_all(&checks).map_err(|error| problem("make", &error))?;
         let path = dir.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -57,28 +69,30 @@ impl DataDir {
                     Ok(_) if !holder.trim().is_empty() => format!("process {}", holder.trim()),
                     _ => "another process".to_owned(),
                 };
-                return Err(format!(
-                    "data_dir: {} is in use by {holder}; stop it, or give this one a data_dir of its own",
-                    dir.display()
+                return Err((
+                    format!("data_dir: {} is in use by {holder}", dir.display()),
+                    "stop it, or give this one a data_dir of its own",
                 ));
             }
             Err(TryLockError::Error(error)) => return Err(problem("lock", &error)),
         }
         let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         written.map_err(|error| problem("write to the lock of", &error))?;
+        hand_over(&checks, dir);
+        hand_over(&path, dir);
         Ok(Self { _lock: file })
     }
 }
 
 impl State {
     /// The state of the check of this name below a data directory.
-    pub fn new(data_dir: &Path, check: &str, writable: bool) -> Self {
-        Self { path: data_dir.join("checks").join(file_name(check)), writable }
+    pub fn new(data_dir: &Path, check: &str, access: Access) -> Self {
+        Self { path: data_dir.join("checks").join(file_name(check)), access }
     }
 
-    /// Whether this process is the one that keeps it.
-    pub fn is_ours(&self) -> bool {
-        self.writable
+    /// What this process may do with it.
+    pub fn access(&self) -> Access {
+        self.access
     }
 
     /// Reads it; `None` when there is none yet. What cannot be read is put aside as `.bad`, so that the check starts anew.
@@ -89,7 +103,7 @@ impl State {
         &self,
         newest: u64,
     ) -> Result<Option<T>, Problem> {
-        let (path, writable) = (self.path.clone(), self.writable);
+        let (path, writable) = (self.path.clone(), self.access != Access::Looks);
         let read = task::blocking(move || load(&path, newest, writable)).await;
         read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| self.problem("read", error))
     }
@@ -99,7 +113,7 @@ impl State {
     /// # Errors
     /// `io` when it is not safely on the disk.
     pub async fn save<T: Serialize>(&self, state: &T) -> Result<(), Problem> {
-        if !self.writable {
+        if self.access == Access::Looks {
             return Ok(());
         }
         let text = serde_json::to_vec(state).map_err(|error| self.problem("write", error.into()))?;
@@ -157,8 +171,20 @@ fn save(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut file = File::create(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
+    hand_over(&new, dir);
     fs::rename(&new, path)?;
     File::open(dir)?.sync_all()
+}
+
+/// Gives what was made to the owner of the directory: `once --spend` by root must not lock the service out of its own files. Nobody
+/// else may do so, and nobody else has to.
+fn hand_over(path: &Path, dir: &Path) {
+    let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid()));
+    if let (Ok(now), Ok((user, group))) = (owner(path), owner(dir))
+        && now != (user, group)
+    {
+        drop(chown(path, Some(user), Some(group)));
+    }
 }
 
 /// A name that leads nowhere else: what is no letter, digit, `-` or `_` is written as its bytes in hexadecimal.
@@ -204,7 +230,7 @@ mod tests {
         let dir = dir("lock");
         let first = DataDir::claim(&dir).unwrap();
         let refused = DataDir::claim(&dir).unwrap_err();
-        assert!(refused.contains(&format!("in use by process {}", std::process::id())), "{refused}");
+        assert!(refused.0.contains(&format!("in use by process {}", std::process::id())), "{refused:?}");
         drop(first);
         DataDir::claim(&dir).unwrap();
         fs::remove_dir_all(&dir).unwrap();
@@ -213,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn the_state_of_a_newer_version_is_left_alone() {
         let dir = dir("newer");
-        let state = State::new(&dir, "a", true);
+        let state = State::new(&dir, "a", Access::Keeps);
         state.save(&serde_json::json!({ "version": 2, "more": {} })).await.unwrap();
         let refused = state.load::<Vec<String>>(1).await.unwrap_err();
         assert!(refused.to_string().contains("it is of version 2"), "{refused}");
@@ -224,7 +250,7 @@ mod tests {
     #[tokio::test]
     async fn a_state_is_read_back_and_every_cut_of_it_starts_anew() {
         let dir = dir("cut");
-        let state = State::new(&dir, "a", true);
+        let state = State::new(&dir, "a", Access::Keeps);
         assert_eq!(state.load::<Vec<String>>(1).await.unwrap(), None);
         let kept = vec!["one".to_owned(), "two".to_owned()];
         state.save(&kept).await.unwrap();
@@ -236,7 +262,7 @@ mod tests {
             assert!(state.path.with_extension("bad").exists());
         }
         fs::write(&state.path, &whole).unwrap();
-        let looker = State::new(&dir, "a", false);
+        let looker = State::new(&dir, "a", Access::Looks);
         looker.save(&Vec::<String>::new()).await.unwrap();
         assert_eq!(
             looker.load::<Vec<String>>(1).await.unwrap().unwrap().len(),

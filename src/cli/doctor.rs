@@ -6,6 +6,7 @@ use crate::check::{Endpoint, Reason};
 use crate::config::secret::{Environment, Text, Vault};
 use crate::config::target::Tls;
 use crate::config::{self, Assignment};
+use crate::state::Access;
 use futures_util::future::join_all;
 use metrics::{Handle, Values};
 use std::collections::BTreeMap;
@@ -28,7 +29,8 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
         text.push_str(&format!("FAILED   {words}\n"));
     }
     vault.expect(plan.expected());
-    let visit = |assignment| Run { assignment, vault: &vault, state: plan.state(&assignment.key, false) };
+    let visit =
+        |assignment| Run { assignment, vault: &vault, state: plan.state(&assignment.key, Access::Looks) };
     let (free, paid): (Vec<_>, Vec<_>) = plan.assignments.iter().partition(|one| one.config.kind().target);
     let runs = free.into_iter().map(|assignment| {
         let run = assignment.config.visit(visit(assignment));

@@ -9,7 +9,7 @@ use crate::checks::Visit;
 use crate::config::secret::{Environment, Vault};
 use crate::config::{self, Assignment, Plan, Template};
 use crate::discovery;
-use crate::state::State;
+use crate::state::{Access, DataDir, State};
 use futures_util::future::join_all;
 use metrics::Part;
 use metrics::exposition::{Dialect, encode};
@@ -51,12 +51,15 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
         return ExitCode::from(USAGE);
     }
     let board = Board::new(now);
-    let moment = run_all(&plan, flags, &vault, &board).await;
+    let (claimed, uncounted) = claim(&plan, flags);
+    let access = if claimed.is_some() { Access::Adds } else { Access::Looks };
+    let moment = run_all(&plan, flags, access, &vault, &board).await;
+    drop(claimed);
     let cards = board.view();
     let failed = !lost.is_empty()
         || cards.iter().any(|(_, card)| card.last().is_none_or(|last| !last.problems.is_empty()));
     let text = match flags.output {
-        OnceOutput::Table => table(&cards, moment) + &left_out(&flags.checks, &unpaid),
+        OnceOutput::Table => table(&cards, moment) + &left_out(&flags.checks, &unpaid) + &uncounted,
         OnceOutput::Prometheus => {
             String::from_utf8_lossy(&encode(&board.snapshot(), moment.into_std(), Dialect::Text, &[]))
                 .into_owned()
@@ -66,6 +69,9 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
             json!(cards.iter().map(|(key, card)| as_json(key, card, moment)).collect::<Vec<_>>())
         ),
     };
+    if !matches!(flags.output, OnceOutput::Table) && !uncounted.is_empty() {
+        complain(uncounted.trim_end());
+    }
     let printed = print(&text);
     if failed { ExitCode::from(FAILED) } else { printed }
 }
@@ -86,17 +92,34 @@ pub(crate) async fn discover(plan: &mut Plan, vault: &Vault) -> Vec<String> {
     lost
 }
 
+/// The checks that are to run.
+fn wanted<'a>(plan: &'a Plan, flags: &'a Once) -> impl Iterator<Item = &'a Assignment> {
+    let named = |one: &&Assignment| flags.checks.is_empty() || flags.checks.contains(&one.key.check);
+    plan.assignments.iter().filter(named).filter(|one| flags.spend || one.config.kind().target)
+}
+
+/// Holds `data_dir` while checks run that cost money, so that what they scan counts for the day; beside a service, which holds it
+/// itself, the state is only looked at, and that is told in words.
+fn claim(plan: &Plan, flags: &Once) -> (Option<DataDir>, String) {
+    let paid = wanted(plan, flags).any(|one| !one.config.kind().target);
+    match plan.data_dir.as_deref().filter(|_| paid).map(DataDir::claim) {
+        None => (None, String::new()),
+        Some(Ok(claimed)) => (Some(claimed), String::new()),
+        Some(Err((why, _))) => {
+            (None, format!("what was scanned now is not counted for the budget of the day: {why}\n"))
+        }
+    }
+}
+
 /// Runs all named checks at the same time, and puts their reports on the board. Gives the moment at which to look at it, the start:
 /// a fast check must not look overdue because a slow one was waited for.
-async fn run_all(plan: &Plan, flags: &Once, vault: &Arc<Vault>, board: &Board) -> Instant {
+async fn run_all(plan: &Plan, flags: &Once, access: Access, vault: &Arc<Vault>, board: &Board) -> Instant {
     let moment = Instant::now();
     vault.expect(plan.expected());
-    let named = |one: &&Assignment| flags.checks.is_empty() || flags.checks.contains(&one.key.check);
-    let wanted = plan.assignments.iter().filter(named).filter(|one| flags.spend || one.config.kind().target);
-    let runs = wanted.map(|assignment| {
+    let runs = wanted(plan, flags).map(|assignment| {
         board.register(&assignment.key, assignment.spec());
-        let run =
-            assignment.config.visit(Run { assignment, vault, state: plan.state(&assignment.key, false) });
+        let state = plan.state(&assignment.key, access);
+        let run = assignment.config.visit(Run { assignment, vault, state });
         async move { (assignment, run.await) }
     });
     for (assignment, ran) in join_all(runs).await {
@@ -115,7 +138,7 @@ pub(crate) struct Ran {
 pub(crate) struct Run<'a> {
     pub(crate) assignment: &'a Assignment,
     pub(crate) vault: &'a Arc<Vault>,
-    /// Only looked at: a process that runs may hold it.
+    /// What it remembers.
     pub(crate) state: Option<State>,
 }
 
@@ -252,8 +275,14 @@ mod tests {
             output: OnceOutput::Table,
             spend: false,
         };
-        let moment =
-            run_all(&plan, &flags, &Arc::new(Vault::new(Arc::new(|_| None), &plan.base)), &board).await;
+        let moment = run_all(
+            &plan,
+            &flags,
+            Access::Looks,
+            &Arc::new(Vault::new(Arc::new(|_| None), &plan.base)),
+            &board,
+        )
+        .await;
         assert!(moment.elapsed() > Duration::from_millis(1100), "longer than the fast report is fresh");
         let states: Vec<_> = board
             .view()

@@ -76,7 +76,8 @@ impl Exporter {
             .map_err(|faults| format!("the configuration has faults; see `datapulse validate`\n{faults}"))?;
         let web = flags.web_config_file.as_deref().map_or_else(|| Ok(WebConfig::none()), WebConfig::open);
         let web = web.map_err(|faults| format!("the web configuration has faults\n{faults}"))?;
-        let data_dir = plan.data_dir.as_deref().map(DataDir::claim).transpose()?;
+        let data_dir = plan.data_dir.as_deref().map(DataDir::claim).transpose();
+        let data_dir = data_dir.map_err(|(message, hint)| format!("{message}; {hint}"))?;
         let vault = Arc::new(Vault::new(environment, &plan.base));
         Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault, data_dir })
     }

@@ -165,7 +165,43 @@ fn beside_a_process_that_runs(cloud: &Cloud, folder: &Path, config: &str, pid: u
             && text.contains("datapulse_athena_scanned_bytes_total"),
         "{text}{errors}"
     );
+    let uncounted = format!(
+        "is not counted for the budget of the day: data_dir: {}/data is in use by process {pid}",
+        folder.display()
+    );
+    assert!(text.contains(&uncounted), "{text}");
     assert_eq!(cloud.recorder.count("StartQueryExecution"), 2);
+}
+
+#[test]
+fn what_once_scans_counts_for_the_day_where_no_service_runs() {
+    let cloud = Cloud::start("athena-once");
+    cloud.moto.athena_lasts(1);
+    cloud.scans_a_gigabyte();
+    let folder = stage("athena-once");
+    let keys = "      every: 1h\n      budget: {scanned_bytes_per_day: 1500MB}\n";
+    let config = folder.path().join("c.yml");
+    std::fs::write(&config, athena(&folder.path().join("data"), keys)).unwrap();
+    for (scanned, left, words) in
+        [(1e9, "0.333", "device_connections"), (2e9, "0", "device_connections"), (2e9, "0", "budget")]
+    {
+        cloud.moto.athena_results(&COUNTRIES, &ROWS[..2]);
+        let mut spend = datapulse(["once", "lake", "--spend", "--config.file"]);
+        cloud.reach(&mut spend);
+        let (_, text, errors) = finish(spend.arg(&config));
+        let value = |name: &str| {
+            let line = text.lines().find(|line| line.trim_start().starts_with(name)).unwrap_or_default();
+            line.split_whitespace().last().unwrap_or_default().to_owned()
+        };
+        assert!(text.contains(words) && !text.contains("not counted"), "{text}{errors}");
+        assert_eq!(value("datapulse_athena_scanned_bytes_total").parse(), Ok(scanned), "{text}");
+        assert!(value("datapulse_check_budget_remaining_ratio").starts_with(left), "{text}");
+    }
+    assert_eq!(cloud.recorder.count("StartQueryExecution"), 2, "the third would be over the budget");
+    // Nothing else of the state is touched: the service would run at once.
+    let state = std::fs::read_to_string(folder.path().join("data/checks/lake.json")).unwrap();
+    let state: Value = serde_json::from_str(&state).unwrap();
+    assert_eq!((&state["last_start"], &state["answer"]), (&Value::Null, &Value::Null), "{state}");
 }
 
 #[test]
