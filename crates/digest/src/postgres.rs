@@ -350,3 +350,148 @@ fn known(value: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
 fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// All steps of a log that comes in pieces of this size, as the kind of the step and what it used.
+    fn steps(
+        log: &[u8],
+        piece: usize,
+        format: &Format,
+        limit: usize,
+    ) -> Vec<(Option<Message<'static>>, usize)> {
+        let (mut found, mut at, mut seen) = (Vec::new(), 0, 0);
+        loop {
+            let end = if seen == log.len() { End::OfInput } else { End::OfPiece };
+            match next_within(&log[at..seen], end, format, limit) {
+                Step::Message { message, used } => {
+                    found.push((Some(message.into_owned()), used));
+                    at += used;
+                }
+                Step::Rest { used, .. } | Step::Skip(used) => {
+                    assert!(used > 0);
+                    found.push((None, used));
+                    at += used;
+                }
+                Step::NeedMore if end == End::OfInput => break,
+                Step::NeedMore => seen = (seen + piece).min(log.len()),
+            }
+        }
+        assert_eq!(found.iter().map(|(_, used)| used).sum::<usize>(), log.len());
+        found
+    }
+
+    /// Pieces that logs are made of, whole and damaged.
+    fn fragment() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "2026-11-24 17:13:29 UTC:::1(5):we:ird@u@app:[7]:LOG:  duration: 1.000 ms  statement: select 1\n",
+            "2026-11-24 17:13:29 UTC::@:[8]:ERROR: x at character 3\n",
+            "2026-11-24 17:13:29 UTC::@:[8]:DETAIL:  y\n",
+            "2026-11-24 17:13:29 UTC::@:[8]:STATEMENT:  z\n",
+            "2026-11-24 17:13:29 UTC::@:[7]:LOCATION:  f, g.c:1\n",
+            "2026-11-24 17:13:29 UTC,\"u\",\"d\",7,\"[local]\",s,4,\"\",t,3/0,0,LOG,00000,\"a\"\"b\nc\",,,,,,,,,,\n",
+            "2026-11-24 17:13:29 UTC,,,7,,s,4,,t,,0,PANIC,XX000,\"\n2026-11-24 17:13:29 UTC,\"\",,,,,,,,,,,",
+            "{\"timestamp\":\"2026-11-24 17:13:29 UTC\",\"error_severity\":\"LOG\",\"message\":\"a\\n\\\"b\"}\n",
+            "{\"error_severity\":\"LOG\",\"message\":\"",
+            "\tcontinued\n",
+            "\t",
+            "\n",
+            "\"",
+            ",",
+            "text",
+            "2026-11-24 17:13:29 UTC",
+            "\u{e9}\r\n",
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn every_byte_is_used_once_whatever_the_pieces(
+            fragments in prop::collection::vec(fragment(), 0..24),
+            piece in 1_usize..200,
+            limit in prop::sample::select(vec![1, 50, 120, 300, LARGEST_MESSAGE]),
+        ) {
+            let log = fragments.concat().into_bytes();
+            for format in [Format::Stderr(Prefix::rds()), Format::Csv, Format::Json] {
+                let whole = steps(&log, usize::MAX >> 1, &format, limit);
+                prop_assert_eq!(&steps(&log, piece, &format, limit), &whole);
+                prop_assert_eq!(&steps(&log, 1, &format, limit), &whole);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_taken(log in prop::collection::vec(any::<u8>(), 0..300), piece in 1_usize..50) {
+            for format in [Format::Stderr(Prefix::parse("").unwrap()), Format::Csv, Format::Json] {
+                prop_assert_eq!(steps(&log, piece, &format, 64), steps(&log, 1000, &format, 64));
+            }
+        }
+    }
+
+    fn texts(log: &str, limit: usize) -> Vec<String> {
+        let steps = steps(log.as_bytes(), 7, &Format::Stderr(Prefix::parse("[%p] ").unwrap()), limit);
+        let text = |(message, used): (Option<Message<'_>>, usize)| match message {
+            Some(message) => {
+                format!("{}{}", message.message.escape_ascii(), if message.cut { "|cut" } else { "" })
+            }
+            None => format!("-{used}"),
+        };
+        steps.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_text_cannot_forge_a_message() {
+        let log = "[1] LOG:  statement: select '\n\t[2] LOG:  fake\n\t\t[3] x\n\t'\n[4] LOG:  true\n";
+        assert_eq!(texts(log, 1000), ["statement: select \\'\\n[2] LOG:  fake\\n\\t[3] x\\n\\'", "true"]);
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_is_cut_and_the_rest_of_it_skipped() {
+        let log = "[1] LOG:  0123456789\n\tabcdefghij\n\tklm\n[1] LOG:  x\n";
+        assert_eq!(texts(log, 28), ["0123456789\\nabcdef|cut", "-5", "-5", "x"]);
+        assert_eq!(texts(log, 33), ["0123456789\\nabcdefghij", "-5", "x"]);
+        assert_eq!(texts(log, 16), ["012345|cut", "-5", "-12", "-5", "x"]);
+    }
+
+    #[test]
+    fn an_event_says_what_the_log_says() {
+        let check = |line: &str, expected: Option<(&str, u64)>| {
+            let line = format!("2026-11-24 17:13:29 UTC:{line}");
+            let format = Format::Stderr(Prefix::rds());
+            let Step::Message { message, .. } = next_message(line.as_bytes(), End::OfInput, &format) else {
+                panic!("{line}");
+            };
+            let found = message.event().map(|event| {
+                let text = |text: &Option<Cow<'_, [u8]>>| match text {
+                    Some(text) => text.escape_ascii().to_string(),
+                    None => "-".to_owned(),
+                };
+                let query = Some(event.query.clone());
+                let words = [&event.user, &event.db, &event.host, &event.ip, &query].map(text).join(" ");
+                (words, event.query_time.unwrap())
+            });
+            assert_eq!(found, expected.map(|(words, time)| (words.to_owned(), time)), "{line}");
+        };
+        let me = "10.0.0.1(5):me@app:[7]:LOG:  duration: 12.345 ms ";
+        check(&format!("{me} statement: a\n\t\tb; "), Some(("me app - 10.0.0.1 a\\n\\tb", 12_345)));
+        check(&format!("{me} execute s/p: a $1;;"), Some(("me app - 10.0.0.1 a $1;", 12_345)));
+        check(&format!("{me} parse s: a"), None);
+        check(&format!("{me} bind s: a"), None);
+        check(&format!("{me} plan:\n\tQuery Text: a"), None);
+        check(
+            "fe80::1%eth0(5):me@app:[7]:LOG:  duration: 0.001 ms  statement: a",
+            Some(("me app - fe80::1%eth0 a", 1)),
+        );
+        check(
+            "db.local(5):me@app:[7]:LOG:  duration: 0.001 ms  statement: a",
+            Some(("me app db.local - a", 1)),
+        );
+        check("[local]:me@app:[7]:LOG:  duration: 0.001 ms  statement: a", Some(("me app - - a", 1)));
+        check("[local]:me@app:[7]:LOG:  statement: a", None);
+        check("[local]:me@app:[7]:NOTICE:  duration: 0.001 ms  statement: a", None);
+        let raised = "[local]:me@app:[7]:LOG:  duration: 0.001 ms  statement: a\n2026-11-24 17:13:29 UTC:[local]:me@app:[7]:CONTEXT:  PL/pgSQL function f() line 1 at RAISE\n";
+        check(raised, None);
+    }
+}

@@ -177,7 +177,7 @@ impl<'a> Raw<'a> {
 #[cfg(test)]
 mod tests {
     use super::super::{End, Format, next_message};
-    use super::{Cow, Step};
+    use super::Step;
 
     const START: &str = "2026-11-24 17:13:29.985 UTC,";
 

@@ -38,6 +38,8 @@ fn message(line: &[u8]) -> Option<Message<'_>> {
         };
     }
     message.severity = severity?;
+    // The server leaves out the code of success, and only that one.
+    message.sqlstate.get_or_insert(Cow::Borrowed(b"00000"));
     Some(message)
 }
 
