@@ -5,6 +5,7 @@
 pub mod event;
 pub mod lexer;
 pub mod mask;
+pub mod postgres;
 pub mod statements;
 
 pub use event::Event;
