@@ -1,4 +1,4 @@
-//! SQL text in, masked text and statement counts out; no I/O, nothing but the standard library.
+//! SQL text and logs in; masked texts, statement counts and log messages out; no I/O.
 //!
 //! Both fail closed: of what cannot be read for certain, [`mask()`] shows nothing and [`statements()`] counts the most.
 
