@@ -37,9 +37,11 @@ pub enum Format {
     Json,
 }
 
-/// How severe a message is, the least severe first
+/// How severe a message is
 /// (<https://www.postgresql.org/docs/current/runtime-config-logging.html#RUNTIME-CONFIG-SEVERITY-LEVELS>).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+///
+/// It has no order, as there are two: for its log the server ranks `LOG` above `ERROR`, for clients below `INFO`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Severity {
     /// For developers; `DEBUG1` to `DEBUG5` too.
     Debug,
@@ -51,7 +53,7 @@ pub enum Severity {
     Warning,
     /// The command ended.
     Error,
-    /// For the administrator; statements and their durations too. The server ranks it here for its log.
+    /// For the administrator; statements and their durations too.
     Log,
     /// The session ended.
     Fatal,
@@ -93,7 +95,8 @@ impl Severity {
 /// Texts are bytes, as a log has the encodings of all its databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// When it was logged, in microseconds since 1970-01-01 UTC. `None` also if the log's time zone has an abbreviation
+    /// When it was logged, in microseconds since 1970-01-01 UTC. `%t` has whole seconds, and the server takes them from a
+    /// coarser clock: it may be a second before the other formats. `None` also if the log's time zone has an abbreviation
     /// of more than one meaning (`CST`, `IST`, `PST` and others).
     pub time: Option<i64>,
     /// How severe it is.

@@ -22,7 +22,8 @@ enum Fixed {
     SessionsOnly,
 }
 
-/// A part that may hold anything, and the fixed parts behind it, which tell its end; the first is a literal.
+/// A part that may hold anything, and the fixed parts behind it, which tell its end; the first is a literal. The last part
+/// of a prefix needs none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Free {
     name: Name,
@@ -67,7 +68,8 @@ const LONGEST_PREFIX: usize = 1024;
 impl Prefix {
     /// Compiles the setting as the server has it (`show log_line_prefix`).
     ///
-    /// Refuses what cannot be read back: unknown escapes, and names (`%u %d %a %b %i`) with no fixed text behind them.
+    /// Refuses what cannot be read back: unknown escapes, and names (`%u %d %a %b %i`) with something else than fixed text
+    /// behind them. A name may be the last.
     pub fn parse(setting: &str) -> Result<Self, String> {
         let mut prefix = Self { start: Vec::new(), free: Vec::new() };
         let mut rest = setting.as_bytes();
@@ -113,7 +115,10 @@ impl Prefix {
             };
             prefix.last().push(Fixed::Escape(escape, width));
         }
-        prefix.check(setting)?;
+        match prefix.free.last().map(|free| free.then.as_slice()) {
+            Some([]) | None => {}
+            Some(_) => prefix.check(setting)?,
+        }
         Ok(prefix)
     }
 
@@ -158,7 +163,7 @@ impl Prefix {
         match self.free.last().map(|free| free.then.first()) {
             None | Some(Some(Fixed::Literal(_))) => Ok(()),
             Some(_) => Err(format!(
-                "log_line_prefix `{setting}` has a name that nothing ends: put a space behind it"
+                "log_line_prefix `{setting}` has a name that nothing ends: put a space behind each name"
             )),
         }
     }
@@ -241,13 +246,15 @@ fn named<'a>(
     last: bool,
     values: &mut Values<'a>,
 ) -> Option<(&'a [u8], Reached<'a>)> {
-    let Some(Fixed::Literal(literal)) = free.then.first() else {
-        return None;
+    let first = match free.then.first() {
+        Some(Fixed::Literal(literal)) => literal.first(),
+        Some(_) | None => None,
     };
-    let first = literal.first()?;
     let mut from = usize::from(free.width.unsigned_abs());
     loop {
-        from += memchr::memchr(*first, text.get(from..)?)?;
+        if let Some(first) = first {
+            from += memchr::memchr(*first, text.get(from..)?)?;
+        }
         let (value, rest) = text.split_at_checked(from)?;
         if let Some(reached) = through(&free.then, rest, last, values) {
             let value = match free.width {
@@ -362,6 +369,17 @@ mod tests {
     }
 
     #[test]
+    fn the_long_prefix_for_rds_is_read() {
+        let setting = "%m:%r:%u@%d:[%p]:%l:%e:%s:%v:%x:%c:%q%a:";
+        let start = "2026-11-24 17:13:29.985 UTC:";
+        let of_session = "::1(5):a@b@c:[7]:4:00000:2026-11-24 17:13:29 UTC:3/7:0:6b05c5b9.18d1:pg:LOG:  x";
+        let expected = "1795540409985000 7 a@b|c ::1 5 00000 - x";
+        check(setting, &format!("{start}{of_session}"), Some(expected));
+        let of_server = ":@:[7]:4:00000:2026-11-24 17:13:29 UTC::0:6b05c5b9.18d1:LOG:  x";
+        check(setting, &format!("{start}{of_server}"), Some("1795540409985000 7 | - - 00000 - x"));
+    }
+
+    #[test]
     fn every_escape_is_read() {
         let table = [
             ("%n %p ", "1763632800.123 7 LOG:  x", Some("1763632800123000 7 | - - - - x")),
@@ -375,6 +393,8 @@ mod tests {
             ("[%-5p]%%", "[7    ]%LOG:  x", Some("- 7 | - - - - x")),
             ("[%-5p]", "[7   x]LOG:  x", None),
             ("", "LOG:  x", Some("- - | - - - - x")),
+            ("%p:%q%a", "7:LOG:  x", Some("- 7 | - - - - x")),
+            ("%p:%q%u", "7:LOGGERLOG:  x LOG:  y", Some("- 7 LOGGER| - - - - x LOG:  y")),
             ("db=%d,user=%u ", "db=app,user=a@b LOG:  x", Some("- - a@b|app - - - - x")),
         ];
         for (setting, line, expected) in table {
@@ -384,7 +404,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_back_is_refused() {
-        for setting in ["%u%d ", "%u", "%z ", "%", "%-x", "%99999p", "%u%p "] {
+        for setting in ["%u%d ", "%u%q", "%z ", "%", "%-x", "%99999p", "%u%p "] {
             assert!(Prefix::parse(setting).is_err(), "{setting}");
         }
     }
