@@ -22,9 +22,10 @@ demo: ## Start a PostgreSQL pair under load, Prometheus and datapulse, and a pag
 test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
 	@scripts/test.sh
 
-bench: ## Measure the encoders against the prometheus crate; fails above a quarter of its time
+bench: ## Measure the encoders against the prometheus crate (fails above a quarter of its time), and the readers of logs
 	@scripts/setup.sh bench
 	cargo bench --locked -p metrics
+	cargo bench --locked -p datapulse-digest --bench postgres_log
 
 fmt: ## Format the code
 	cargo fmt --all

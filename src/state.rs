@@ -6,11 +6,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, lchown};
 use std::path::{Path, PathBuf};
 
 /// A state is a last answer, and an answer has at most 100,000 rows.
 const LARGEST_STATE: u64 = 64 * 1024 * 1024;
+/// Root may write here too (`once --spend`): a link that the owner of the directory has put there must not lead it to other files.
+const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 /// File names longer than this are refused by file systems.
 const LONGEST_NAME: usize = 200;
 
@@ -59,6 +61,7 @@ impl DataDir {
             .write(true)
             .create(true)
             .truncate(false)
+            .custom_flags(NO_LINK)
             .open(&path)
             .map_err(|error| problem("open the lock of", &error))?;
         match file.try_lock() {
@@ -168,7 +171,8 @@ fn save(path: &Path, text: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).custom_flags(NO_LINK).open(&new)?;
     file.write_all(text)?;
     file.sync_all()?;
     hand_over(&new, dir);
@@ -179,11 +183,13 @@ fn save(path: &Path, text: &[u8]) -> io::Result<()> {
 /// Gives what was made to the owner of the directory: `once --spend` by root must not lock the service out of its own files. Nobody
 /// else may do so, and nobody else has to.
 fn hand_over(path: &Path, dir: &Path) {
-    let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid()));
-    if let (Ok(now), Ok((user, group))) = (owner(path), owner(dir))
+    let owner = |path: &Path| fs::symlink_metadata(path).map(|found| (found.uid(), found.gid()));
+    if let (Ok(now), Ok((user, group))) = (owner(path), fs::metadata(dir).map(|dir| (dir.uid(), dir.gid())))
         && now != (user, group)
+        && let Err(error) = lchown(path, Some(user), Some(group))
     {
-        drop(chown(path, Some(user), Some(group)));
+        // The service of another account that may write here meets this at every write, and nothing is wrong.
+        tracing::debug!(path = %path.display(), %error, "could not give it to the owner of its directory");
     }
 }
 
@@ -233,6 +239,23 @@ mod tests {
         assert!(refused.0.contains(&format!("in use by process {}", std::process::id())), "{refused:?}");
         drop(first);
         DataDir::claim(&dir).unwrap();
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_link_in_the_directory_leads_to_no_other_file() {
+        let dir = dir("link");
+        let state = State::new(&dir, "a", Access::Keeps);
+        state.save(&1).await.unwrap();
+        let other = dir.join("other");
+        fs::write(&other, "theirs").unwrap();
+        for link in [state.path.with_extension("new"), dir.join("lock")] {
+            std::os::unix::fs::symlink(&other, link).unwrap();
+        }
+        assert!(state.save(&2).await.is_err());
+        let refused = DataDir::claim(&dir).unwrap_err();
+        assert!(refused.0.contains("could not open the lock"), "{refused:?}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "theirs");
         fs::remove_dir_all(&dir).unwrap();
     }
 

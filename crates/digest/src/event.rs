@@ -25,6 +25,4 @@ pub struct Event<'a> {
     pub rows_examined: Option<u64>,
     /// The statement as it came, without preamble and final `;`. It holds literals.
     pub query: Cow<'a, [u8]>,
-    /// What all statements of this shape share; by `fingerprint`.
-    pub fingerprint: u64,
 }

@@ -1,6 +1,7 @@
 //! SQL text and logs in; masked texts, statement counts and log messages out; no I/O.
 //!
-//! Both fail closed: of what cannot be read for certain, [`mask()`] shows nothing and [`statements()`] counts the most.
+//! What is shown and what is run fail closed: of a text that cannot be read for certain, [`mask()`] shows nothing and
+//! [`statements()`] counts the most.
 
 pub mod event;
 pub mod lexer;

@@ -305,7 +305,7 @@ impl Message<'_> {
     }
 
     /// The same for any work with a duration and a text; for logs that have plans only (`auto_explain` without
-    /// `log_min_duration_statement`), say. `fingerprint` is 0: the caller fills it. Placeholders (`$1`) stay.
+    /// `log_min_duration_statement`), say. Placeholders (`$1`) stay.
     pub fn event_of<'b>(&'b self, work: Work<'b>) -> Option<Event<'b>> {
         let query_time = Some(work.duration?);
         let query = without_end(work.text?);
