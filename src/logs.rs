@@ -1,0 +1,1 @@
+//! Log lines: where they come in, what they become, and how they are kept without losing one.
