@@ -86,11 +86,12 @@ impl SimulatedDisk {
         }
         if loss == Loss::All {
             state.names = state.safe_names.clone();
-            state.dirs = state.safe_dirs.clone();
-            let dirs = state.dirs.clone();
-            state
-                .names
-                .retain(|path, _| path.ancestors().skip(1).all(|dir| is_root(dir) || dirs.contains(dir)));
+            let safe = state.safe_dirs.clone();
+            // What is in a directory that vanished vanishes with it.
+            let all_above =
+                |path: &Path| path.ancestors().skip(1).all(|dir| is_root(dir) || safe.contains(dir));
+            state.names.retain(|path, _| all_above(path));
+            state.dirs = safe.iter().filter(|dir| all_above(dir)).cloned().collect();
         }
         for file in &mut state.files {
             let mut kept = file.safe.clone();
