@@ -72,6 +72,12 @@ impl SimulatedDisk {
         self.state().fault.is_some()
     }
 
+    /// Whether the process is gone, so that [`SimulatedDisk::lose`] has to follow.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// How many bytes all files together may have.
     pub(crate) fn limit(&self, room: Option<usize>) {
         self.state().room = room;
     }

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Longer file names are refused by file systems (255 bytes), and a hash has to fit behind them.
 const LONGEST_NAME: usize = 200;
@@ -236,8 +236,10 @@ fn level_name(level: &str) -> String {
         return "%".to_owned();
     }
     // A level that looks like a day's file could be one.
-    let like_a_file =
-        (level.ends_with(".open") || level.ends_with(".log")).then(|| level.rfind('.')).flatten();
+    let like_a_file = match level.rsplit_once('.') {
+        Some((stem, "open" | "log")) => Some(stem.len()),
+        _ => None,
+    };
     let mut name = String::new();
     for (at, byte) in level.bytes().enumerate() {
         let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'#');
@@ -257,26 +259,6 @@ fn level_name(level: &str) -> String {
 fn long_hash(text: &str) -> String {
     let (one, two) = (keyed_hash([0, 0], text.as_bytes()), keyed_hash([1, 1], text.as_bytes()));
     format!("{one:016x}{two:016x}")
-}
-
-/// The file of a day that is still written to.
-fn open_name(day: Date) -> String {
-    format!("{day}.open")
-}
-
-/// The file of a day that is never written to again.
-fn sealed_name(day: Date) -> String {
-    format!("{day}.log")
-}
-
-/// The file of what came after a day was sealed.
-fn late_name(day: Date) -> String {
-    format!("{day}.late.log")
-}
-
-/// The sealed file of an open one.
-fn sealed_path(open: &Path) -> PathBuf {
-    open.with_extension("log")
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(crate) struct Ids {
     newer: Generation,
     /// In each generation.
     most: usize,
+    /// Before this some may be missing, because a part of the ledger was damaged.
+    sure_since_ms: i64,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,13 @@ impl Ids {
     }
 
     pub(crate) fn with_key(key: [u64; 2], most: usize, now_ms: i64) -> Self {
-        Self { key, older: None, newer: Generation::new(now_ms), most: (most / 2).max(1) }
+        Self {
+            key,
+            older: None,
+            newer: Generation::new(now_ms),
+            most: (most / 2).max(1),
+            sure_since_ms: i64::MIN,
+        }
     }
 
     pub(crate) fn key(&self) -> [u64; 2] {
@@ -72,7 +80,16 @@ impl Ids {
 
     /// Since when all ids are known, in milliseconds since 1970.
     pub(crate) fn known_since_ms(&self) -> i64 {
-        self.older.as_ref().unwrap_or(&self.newer).since_ms
+        self.older.as_ref().unwrap_or(&self.newer).since_ms.max(self.sure_since_ms)
+    }
+
+    pub(crate) fn sure_since_ms(&self) -> i64 {
+        self.sure_since_ms
+    }
+
+    /// Ids from before this instant may be missing.
+    pub(crate) fn doubt(&mut self, before_ms: i64) {
+        self.sure_since_ms = self.sure_since_ms.max(before_ms);
     }
 
     /// The generations, older first: since when, and the hashes in pieces of at most so many.
@@ -86,14 +103,13 @@ impl Ids {
     }
 
     /// Takes back what [`Ids::pieces`] gave, piece by piece.
-    pub(crate) fn restore(&mut self, since_ms: i64, hashes: &[u64], more: usize) {
+    pub(crate) fn restore(&mut self, since_ms: i64, hashes: &[u64]) {
         if self.newer.since_ms != since_ms {
             if !self.newer.hashes.is_empty() || self.newer.since_ms != i64::MIN {
                 self.turn(since_ms);
             }
             self.newer.since_ms = since_ms;
         }
-        self.newer.hashes.reserve(hashes.len().max(more));
         self.add(hashes);
     }
 }
@@ -245,7 +261,7 @@ mod tests {
             for (since_ms, piece) in ids.pieces(3) {
                 let text = serde_json::to_string(&piece).unwrap();
                 let piece: Packed = serde_json::from_str(&text).unwrap();
-                again.restore(since_ms, &piece.0, 0);
+                again.restore(since_ms, &piece.0);
             }
             assert_eq!(again.known_since_ms(), 5);
             assert_eq!(again.newer.since_ms, 9);
