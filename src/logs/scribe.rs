@@ -359,3 +359,125 @@ fn adopt(
     let number = |archive| books.archives().iter().position(|known| known == archive);
     Ok(archives.iter().filter_map(number).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::disk::RealDisk;
+    use crate::logs::archive::Line;
+    use jiff::SignedDuration;
+    use jiff::tz::TimeZone;
+    use std::fs;
+
+    /// A directory that is removed when the test is over.
+    struct Stage(PathBuf);
+
+    impl Stage {
+        fn new(name: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("datapulse-scribe-{}-{name}", std::process::id()));
+            drop(fs::remove_dir_all(&dir));
+            Self(dir)
+        }
+
+        fn archive(&self, name: &str) -> Archive {
+            Archive {
+                dir: self.0.join(name),
+                zone: TimeZone::UTC,
+                line: Line::parse("{id} {message}").unwrap(),
+                seal_after: SignedDuration::from_mins(10),
+            }
+        }
+
+        fn start(&self, now: Timestamp) -> Result<(Scribe, JoinHandle<()>), StartError> {
+            let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+            Scribe::start(
+                &disk,
+                &self.0.join("data/logs"),
+                vec![self.archive("archive")],
+                Limits::default(),
+                now,
+            )
+        }
+    }
+
+    impl Drop for Stage {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn chunk(name: &str, events: usize, archive: usize) -> Chunk {
+        let entry = |number| Entry {
+            id: format!("{name}-{number}"),
+            time_ms: 1_795_507_200_000,
+            log_group: "/aws/rds/instance/x/slowquery".into(),
+            log_stream: "s".into(),
+            archive: Some(archive),
+            message: b"select 1".to_vec(),
+            amounts: vec![Amount { series: "fresh".into(), other: "other".into(), amount: 1 }],
+            repeated: Vec::new(),
+        };
+        let cursor = Some(Cursor { name: "pull".into(), value: name.to_owned() });
+        Chunk { entries: (0..events).map(entry).collect(), cursor }
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-24T08:00:00Z".parse().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn many_senders_are_all_answered_and_the_thread_ends_after_the_last() {
+        let stage = Stage::new("many");
+        let (scribe, thread) = stage.start(now()).unwrap();
+        let senders: Vec<_> = (0..200)
+            .map(|number| {
+                let scribe = scribe.clone();
+                async move { scribe.commit(chunk(&format!("c{}", number / 2), 10, 0), now()).await }
+            })
+            .collect();
+        let mut counts = Committed::default();
+        let mut tasks: Vec<_> = senders.into_iter().map(crate::task::spawn).collect();
+        for task in &mut tasks {
+            let answer = task.join().await.unwrap().unwrap();
+            counts.fresh += answer.fresh;
+            counts.duplicates += answer.duplicates;
+        }
+        assert_eq!(counts, Committed { fresh: 1_000, duplicates: 1_000 });
+        assert_eq!(scribe.totals().get("fresh"), Some(&1_000));
+        let window = scribe.dedupe_window_seconds(now() + SignedDuration::from_secs(5));
+        assert!((window - 5.0).abs() < 1e-9, "{window}");
+        scribe.seal("2026-11-25T00:10:00Z".parse().unwrap()).await.unwrap();
+        let sealed = stage.0.join("archive/aws/rds/instance/x/slowquery/2026-11-24.log");
+        assert_eq!(fs::read_to_string(sealed).unwrap().lines().count(), 1_000);
+        assert!(scribe.archive_facts().values().all(|facts| facts.last_sealed.is_some()));
+        drop(scribe);
+        thread.join().unwrap();
+        let (scribe, thread) = stage.start(now()).unwrap();
+        assert_eq!(scribe.totals().get("fresh"), Some(&1_000), "totals go on after a restart");
+        assert!(scribe.cursor("pull").is_some());
+        let again = scribe.commit(chunk("c0", 10, 0), now()).await.unwrap();
+        assert_eq!(again, Committed { fresh: 0, duplicates: 10 });
+        drop(scribe);
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn new_archives_get_numbers_and_known_ones_keep_theirs() {
+        let stage = Stage::new("adopt");
+        let (scribe, _thread) = stage.start(now()).unwrap();
+        let (one, two) = (stage.archive("archive"), stage.archive("second"));
+        assert_eq!(scribe.adopt(vec![two.clone(), one.clone(), two], now()).await.unwrap(), [1, 0, 1]);
+        scribe.commit(chunk("x", 1, 1), now()).await.unwrap();
+        let open = stage.0.join("second/aws/rds/instance/x/slowquery/2026-11-24.open");
+        assert_eq!(fs::read_to_string(open).unwrap(), "x-0 select 1\n");
+        assert_eq!(scribe.commit(chunk("y", 1, 2), now()).await, Err(Refused::UnknownArchive));
+    }
+
+    #[tokio::test]
+    async fn a_second_process_is_told_that_the_archive_is_in_use() {
+        let stage = Stage::new("second");
+        let (_scribe, _thread) = stage.start(now()).unwrap();
+        let refused = stage.start(now()).unwrap_err().to_string();
+        assert!(refused.contains("archive is in use by another process"), "{refused}");
+    }
+}

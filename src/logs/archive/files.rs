@@ -183,6 +183,12 @@ impl Files {
         self.known.get(path).map_or(0, |known| known.record.length)
     }
 
+    /// How many files are open.
+    #[cfg(test)]
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.len()
+    }
+
     /// Cuts off what does not count. What fails here is done before the next line or the sealing.
     ///
     /// # Errors
@@ -280,6 +286,9 @@ impl Files {
                 }
                 record.length = whole;
                 self.know(record.clone(), now_ms);
+            }
+            if let Some(known) = self.known.get_mut(&record.path) {
+                known.has_tail = true;
             }
             if let Err(error) = self.cut_back(&record.path) {
                 tracing::warn!(path = record.path, %error, "an archive file could not be cut back yet");
