@@ -506,7 +506,6 @@ mod tests {
         let mut runs = 0;
         for (first_fault, first_loss, second_fault, second_loss) in [
             (Fault::End, Loss::Kill, Fault::End, Loss::All),
-            (Fault::End, Loss::Zeros, Fault::End, Loss::Half),
             (Fault::Fail, Loss::Kill, Fault::End, Loss::Kill),
             (Fault::Fail, Loss::Kill, Fault::Fail, Loss::All),
             (Fault::DoneButFailed, Loss::Kill, Fault::End, Loss::Kill),
@@ -526,6 +525,20 @@ mod tests {
             }
         }
         println!("{runs} runs");
+    }
+
+    #[test]
+    fn an_event_that_comes_twice_in_one_batch_lands_once() {
+        let disk = SimulatedDisk::default();
+        let mut books = open(&disk, at(FIRST_DAY)).unwrap();
+        let answers = books.commit(&[chunk("aba"), chunk("bc"), chunk("c")], at(FIRST_DAY));
+        let counts: Vec<_> =
+            answers.iter().map(|answer| answer.as_ref().map(|c| (c.fresh, c.duplicates))).collect();
+        assert_eq!(counts, [Ok((2, 1)), Ok((1, 1)), Ok((0, 1))]);
+        assert_eq!(
+            (landed(&disk).as_str(), total(&books, "fresh"), total(&books, "duplicate")),
+            ("abc", 3, 3)
+        );
     }
 
     #[test]
