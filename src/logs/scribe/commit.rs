@@ -1,6 +1,6 @@
 //! The work of the scribe's thread: group commit, recovery and sealing, one step after the other.
 
-use super::ids::Ids;
+use super::ids::{Ids, Packed};
 use super::ledger::{Commit, Record, VERSION};
 use super::tally::{Differences, Tally};
 use super::{Chunk, Committed, Limits, Refused, Shared, StartError};
@@ -13,6 +13,7 @@ use jiff::civil::Date;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// A start reads this and the checkpoint: about a second on a slow machine.
@@ -203,9 +204,8 @@ impl Books {
 
     fn commit_together(&mut self, chunks: &[Chunk], now: Timestamp) -> Result<Vec<Committed>, Refused> {
         let now_ms = now.as_millisecond();
-        // Even a batch of nothing but duplicates waits for it: what was read at the start is safe from then on.
-        self.make_ready(0, now_ms)?;
         let batch = self.sort(chunks)?;
+        // Even a batch of nothing but duplicates waits for it: what was read at the start is safe from then on.
         self.make_ready(batch.ids.len(), now_ms)?;
         let appends = self.place(batch.lines, now)?;
         let written = self.write(&appends);
@@ -216,20 +216,16 @@ impl Books {
                 }
             }
         })?;
-        let commit = Commit {
-            ids: super::ids::Packed(batch.ids),
-            lengths,
-            sums: batch.differences.sums,
-            cursors: batch.cursors,
-        };
+        let commit =
+            Commit { ids: Packed(batch.ids), lengths, sums: batch.differences.sums, cursors: batch.cursors };
         if commit.ids.0.is_empty() && commit.sums.is_empty() && commit.cursors.is_empty() {
             return Ok(batch.answers);
         }
-        let [record] = [Record::Committed(commit)];
+        let records = [Record::Committed(commit)];
         // Should this fail, the record may be on the disk nevertheless. So the files keep their new lines until the next
         // segment has said that they do not count.
-        self.journal.append(std::slice::from_ref(&record)).map_err(|error| Refused::ledger(&error))?;
-        if let Record::Committed(commit) = record {
+        self.journal.append(&records).map_err(|error| Refused::ledger(&error))?;
+        if let [Record::Committed(commit)] = records {
             self.apply(commit, now_ms);
         }
         for append in appends.into_values().filter(|append| append.late) {
@@ -329,7 +325,7 @@ impl Books {
 
     /// Lets readers see what is new besides the totals.
     fn publish(&self) {
-        self.shared.known_since_ms.store(self.ids.known_since_ms(), std::sync::atomic::Ordering::Relaxed);
+        self.shared.known_since_ms.store(self.ids.known_since_ms(), Ordering::Relaxed);
         let mut cursors = self.shared.cursors.lock().unwrap_or_else(PoisonError::into_inner);
         if *cursors != self.cursors {
             cursors.clone_from(&self.cursors);
@@ -768,10 +764,7 @@ mod tests {
         assert_eq!(books.commit(&[chunk("ab")], later).remove(0).unwrap().duplicates, 2);
         books.commit(&[chunk("ef")], later).remove(0).unwrap();
         let mut books = open(later);
-        assert_eq!(
-            books.shared().known_since_ms.load(std::sync::atomic::Ordering::Relaxed),
-            later.as_millisecond()
-        );
+        assert_eq!(books.shared().known_since_ms.load(Ordering::Relaxed), later.as_millisecond());
         assert_eq!(books.commit(&[chunk("c")], later).remove(0).unwrap().duplicates, 1);
     }
 }
