@@ -580,6 +580,35 @@ mod tests {
         assert_eq!((landed(&disk).as_str(), total(&books, "fresh")), ("abc", 3));
     }
 
+    #[test]
+    fn a_refused_line_is_not_sealed() {
+        let disk = SimulatedDisk::default();
+        let mut books = open(&disk, at(FIRST_DAY)).unwrap();
+        books.commit(&[chunk("a")], at(FIRST_DAY)).remove(0).unwrap();
+        disk.plan(2, Fault::Fail);
+        books.commit(&[chunk("c")], at(FIRST_DAY)).remove(0).unwrap_err();
+        assert_eq!(landed(&disk), "ac", "the ledger may count it still");
+        books.seal(at(DAY_OVER));
+        assert_eq!(text(&disk, "/archive/aws/a/2026-11-23.log").unwrap(), "a\n");
+    }
+
+    #[test]
+    fn a_new_configuration_cuts_no_line_that_the_ledger_may_count() {
+        let disk = SimulatedDisk::default();
+        let mut books = open(&disk, at(FIRST_DAY)).unwrap();
+        books.commit(&[chunk("ab")], at(FIRST_DAY)).remove(0).unwrap();
+        disk.plan(3, Fault::DoneButFailed);
+        books.commit(&[chunk("c")], at(FIRST_DAY)).remove(0).unwrap_err();
+        disk.limit(Some(0));
+        let mut other = archive();
+        other.line = Line::parse("{message}").unwrap();
+        books.adopt(vec![other], at(FIRST_DAY)).unwrap_err();
+        disk.limit(None);
+        disk.lose(Loss::All);
+        let books = open(&disk, at(FIRST_DAY)).unwrap();
+        assert_eq!((landed(&disk).as_str(), total(&books, "fresh")), ("abc", 3));
+    }
+
     fn text(disk: &SimulatedDisk, path: &str) -> Option<String> {
         disk.contents().get(Path::new(path)).map(|bytes| String::from_utf8(bytes.clone()).unwrap())
     }
