@@ -2,7 +2,7 @@
 
 pub(crate) mod files;
 
-use crate::logs::scribe::ids::keyed_hash;
+use crate::logs::keyed_hash::keyed_hash;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};

@@ -4,7 +4,7 @@
 //! nothing happened, after it everything did. Whoever is answered `Ok` may tell the sender that the events are ours.
 
 mod commit;
-pub(crate) mod ids;
+mod ids;
 mod ledger;
 mod tally;
 
