@@ -127,6 +127,12 @@ pub struct Once {
     /// Also run checks that cost money: `athena_query` and `logs_insights`
     #[arg(long)]
     pub spend: bool,
+    /// Show as text, and as a picture in this file, what Slack would show of an alert about each check; nothing is sent
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "slack.svg")]
+    pub slack: Option<PathBuf>,
+    /// With --slack: a file with a delivery of Alertmanager (webhook, version 4) to show instead
+    #[arg(long, value_name = "FILE", requires = "slack")]
+    pub alert: Option<PathBuf>,
 }
 
 /// How `once` prints.

@@ -17,6 +17,7 @@ mod servers;
 mod stand_in;
 pub mod target;
 
+use crate::alerts;
 use crate::board::{Key, Spec};
 use crate::checks;
 use crate::net::Clients;
@@ -62,6 +63,8 @@ pub struct Plan {
     pub templates: Vec<Template>,
     /// Where numbers are pushed to.
     pub outputs: Outputs,
+    /// Where alerts are told.
+    pub alerts: Option<alerts::config::Config>,
 }
 
 /// One check on one target.
@@ -229,6 +232,7 @@ impl Plan {
             all.extend([&rds.user, &rds.database].into_iter().filter_map(Text::reference));
         }
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
+        all.extend(self.alerts.iter().map(|alerts| &alerts.slack.token));
         all.sort();
         all.dedup();
         all

@@ -21,6 +21,7 @@ use basic_auth::Gate;
 use deadline::{Deadlines, Pulse};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -42,6 +43,9 @@ use tokio_util::sync::CancellationToken;
 /// A head is read into one buffer: Prometheus sends 400 bytes, a browser with cookies a few kB.
 const LARGEST_HEAD: usize = 8 * 1024;
 
+/// KiB that the bodies of deliveries may take together; the sender of one more is told to come again.
+const INBOX: usize = 64 * 1024;
+
 /// hyper's own buffer, for a head and what comes right behind it.
 const BUFFER: usize = 16 * 1024;
 
@@ -62,10 +66,22 @@ pub struct Site {
     pub snapshots: Snapshots,
     /// All other pages.
     pub pages: Vec<Page>,
+    /// Where deliveries are taken.
+    pub doors: Vec<Door>,
     /// Whether `/-/ready` says yes.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/-/reload` does; `None` without `--web.enable-lifecycle`.
     pub reload: Option<Reload>,
+}
+
+/// Where deliveries are taken by POST.
+pub struct Door {
+    /// Its path, such as `/alerts/alertmanager`.
+    pub path: &'static str,
+    /// Bytes of the largest body.
+    pub largest: usize,
+    /// Takes a body, whole. It waits until the delivery is safe; its words go back to the sender.
+    pub take: Arc<dyn Fn(Bytes) -> BoxFuture<'static, (StatusCode, String)> + Send + Sync>,
 }
 
 /// A page that is read with GET.
@@ -180,6 +196,8 @@ struct Inner {
     slots: Arc<Semaphore>,
     gate: Gate,
     bodies: metrics::Bodies,
+    /// KiB of bodies that deliveries may have in memory together.
+    inbox: Semaphore,
 }
 
 impl fmt::Debug for Inner {
@@ -193,7 +211,8 @@ impl Server {
     pub fn new(site: Site, web: WebConfig, limits: Limits, counters: Arc<HttpCounters>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let (gate, bodies) = (Gate::default(), metrics::Bodies::default());
-        Self(Arc::new(Inner { site, web, limits, counters, slots, gate, bodies }))
+        let inbox = Semaphore::new(INBOX);
+        Self(Arc::new(Inner { site, web, limits, counters, slots, gate, bodies, inbox }))
     }
 
     /// Serves on these listeners until `stop`; then no connection is accepted, and requests in flight are answered

@@ -6,6 +6,7 @@
 
 pub mod actor;
 pub mod alarm;
+pub mod alerts;
 pub mod board;
 pub mod check;
 pub mod checks;
@@ -14,6 +15,7 @@ pub mod columns;
 pub mod config;
 pub mod demo;
 pub mod discovery;
+pub mod evidence;
 pub mod http;
 pub mod journal;
 pub mod logs;

@@ -1,5 +1,7 @@
 //! Builds all tasks from a plan, owns them, changes them at a reload, and ends them in order.
 
+mod notifying;
+
 use crate::actor::{self, Job};
 use crate::board::{Board, Key};
 use crate::check::Check;
@@ -14,6 +16,7 @@ use crate::state::{Access, State};
 use crate::task::{self, Task};
 use crate::vitals::{Push, Reloads};
 use jiff::Timestamp;
+use notifying::Notifying;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
@@ -45,6 +48,7 @@ pub struct Running {
     refresh: Option<Task<()>>,
     otlp: Output,
     dogstatsd: Output,
+    notifying: Notifying,
 }
 
 struct Actor {
@@ -81,6 +85,7 @@ impl Running {
             refresh: None,
             otlp: Output::new("otlp"),
             dogstatsd: Output::new("dogstatsd"),
+            notifying: Notifying::default(),
             plan,
         };
         running.vault.expect(running.plan.expected());
@@ -91,6 +96,7 @@ impl Running {
         }
         running.start_searches();
         running.start_refresh();
+        running.start_notifying();
         running
     }
 
@@ -163,6 +169,7 @@ impl Running {
             self.dogstatsd.stop().await;
         }
         self.start_outputs(Some(&before.outputs));
+        self.change_notifying().await;
         Ok(())
     }
 
@@ -227,7 +234,7 @@ impl Running {
             join(&key.to_string(), actor.task, until.saturating_duration_since(tokio::time::Instant::now()))
                 .await;
         }
-        tokio::join!(self.otlp.stop(), self.dogstatsd.stop());
+        tokio::join!(self.otlp.stop(), self.dogstatsd.stop(), self.notifying.stop());
     }
 
     fn start_actor(&mut self, assignment: Assignment) {

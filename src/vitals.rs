@@ -1,5 +1,6 @@
 //! Our own instruments: build, process, configuration, secrets, pushes and HTTP, as families like all others.
 
+use crate::alerts::counters::{self, Counters};
 use crate::board::Board;
 use crate::config::secret::Vault;
 use crate::http::HttpCounters;
@@ -153,6 +154,8 @@ pub struct Vitals {
     pub http: Arc<HttpCounters>,
     /// The sinks.
     pub pushes: Vec<Arc<Push>>,
+    /// What was told to Slack.
+    pub notify: Arc<Counters>,
     process: Process,
 }
 
@@ -163,8 +166,9 @@ impl Vitals {
         vault: Arc<Vault>,
         http: Arc<HttpCounters>,
         pushes: Vec<Arc<Push>>,
+        notify: Arc<Counters>,
     ) -> Self {
-        Self { reloads, vault, http, pushes, process: Process::default() }
+        Self { reloads, vault, http, pushes, notify, process: Process::default() }
     }
 
     /// Reads all instruments and puts them on the board, again and again. Ends only with its task.
@@ -208,6 +212,7 @@ impl Vitals {
             answer.set(&PUSH_DROPPED, sink, counters.dropped() as f64);
             answer.set_some(&PUSH_LAST_SUCCESS, sink, counters.last_success().map(|seconds| seconds as f64));
         }
+        self.notify.tell(&mut answer, jiff::Timestamp::now());
         self.vault.aws().calls().tell(&mut answer);
         answer.set(&HTTP_REQUESTS, [], count(&self.http.requests));
         answer.set(&HTTP_CONNECTIONS, [], count(&self.http.connections));
@@ -245,6 +250,7 @@ pub fn families() -> Vec<Handle> {
         HTTP_HANDSHAKE_FAILURES.handle(),
         HTTP_UNAUTHORIZED.handle(),
     ];
+    families.extend(counters::families());
     families.extend(Aws::families());
     families.extend(process.families.into_values().map(Handle::Configured));
     families
@@ -325,7 +331,9 @@ mod tests {
         let reloads = Arc::new(Reloads::new(jiff::Timestamp::UNIX_EPOCH));
         let push = Push::new("otlp");
         push.start();
-        let answer = Vitals::new(reloads, Arc::new(vault), http, vec![Arc::new(push)]).read();
+        let notify = Arc::new(Counters::default());
+        notify.configure(true);
+        let answer = Vitals::new(reloads, Arc::new(vault), http, vec![Arc::new(push)], notify).read();
         let told: Vec<String> = answer.columns().iter().map(|column| column.family().prometheus()).collect();
         // Absent until there is a secret, until a push has worked, and until AWS is asked for something.
         let absent = [SECRET_UP.handle(), PUSH_LAST_SUCCESS.handle(), crate::net::aws::CALLS.handle()]

@@ -46,6 +46,8 @@ pub struct Last {
     pub problems: Vec<(Endpoint, Reason, String)>,
     /// Whether the check's own target answered.
     pub up: bool,
+    /// Whether every end answered.
+    pub whole: bool,
     /// When its values stop to be shown.
     pub expires: Instant,
 }
@@ -233,6 +235,7 @@ impl Card {
         let mut ends = Vec::with_capacity(report.ends.len());
         let mut count = 0;
         let up = report.ends.first().is_some_and(|end| end.result.is_ok());
+        let whole = report.ends.iter().all(|end| end.result.is_ok());
         let mut facts = Vec::new();
         for (at, end) in report.ends.into_iter().enumerate() {
             let own = at == 0;
@@ -282,8 +285,15 @@ impl Card {
         if up {
             self.last_success = Some(report.ended);
         }
-        self.last =
-            Some(Last { ended: report.ended, took: report.took, samples: count, problems, up, expires });
+        self.last = Some(Last {
+            ended: report.ended,
+            took: report.took,
+            samples: count,
+            problems,
+            up,
+            whole,
+            expires,
+        });
         self.renew(started);
     }
 

@@ -1,5 +1,7 @@
 //! `datapulse once`: runs checks now and prints what they give.
 
+mod slack;
+
 use super::{FAILED, Once, OnceOutput, USAGE, complain, print};
 use crate::actor;
 use crate::board::view::{as_json, samples};
@@ -72,6 +74,16 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
     if !matches!(flags.output, OnceOutput::Table) && !uncounted.is_empty() {
         complain(uncounted.trim_end());
     }
+    let text = match &flags.slack {
+        None => text,
+        Some(picture) => match slack::show(&plan, &board, picture, flags.alert.as_deref(), moment) {
+            Ok(messages) => format!("{messages}\npicture: {}\n", picture.display()),
+            Err(why) => {
+                complain(why);
+                return ExitCode::from(FAILED);
+            }
+        },
+    };
     let printed = print(&text);
     if failed { ExitCode::from(FAILED) } else { printed }
 }
@@ -274,6 +286,8 @@ mod tests {
             config: super::super::ConfigFile { config_file: file },
             output: OnceOutput::Table,
             spend: false,
+            slack: None,
+            alert: None,
         };
         let moment = run_all(
             &plan,

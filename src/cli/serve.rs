@@ -93,12 +93,18 @@ impl Exporter {
         let file = flags.config.config_file.clone();
         let running = Running::start(file, plan, Arc::clone(&board), Arc::clone(&vault));
         let counters = Arc::new(HttpCounters::default());
-        let vitals =
-            Vitals::new(Arc::clone(&running.reloads), vault, Arc::clone(&counters), running.pushes());
+        let vitals = Vitals::new(
+            Arc::clone(&running.reloads),
+            vault,
+            Arc::clone(&counters),
+            running.pushes(),
+            running.notify(),
+        );
         let vitals = task::spawn(vitals.live(Arc::clone(&board)));
         let (wishes, inbox) = mpsc::channel(RELOADS_WAITING);
         let ready = Arc::new(AtomicBool::new(true));
-        let server = Server::new(site(&flags, &board, wishes, &ready), web, Limits::default(), counters);
+        let site = site(&flags, &board, &running, wishes, &ready);
+        let server = Server::new(site, web, Limits::default(), counters);
         let stop = CancellationToken::new();
         let http_stop = stop.clone();
         let mut http = task::spawn(async move { server.run(listeners, http_stop).await });
@@ -157,6 +163,7 @@ async fn attend(
 fn site(
     flags: &Serve,
     board: &Arc<Board>,
+    running: &Running,
     wishes: mpsc::Sender<ReloadWish>,
     ready: &Arc<AtomicBool>,
 ) -> Site {
@@ -174,7 +181,8 @@ fn site(
     Site {
         telemetry_path: flags.telemetry_path.clone(),
         snapshots: Arc::new(move || snapshots.snapshot()),
-        pages: page::pages(board, &flags.telemetry_path),
+        pages: page::pages(board, &running.notify(), &flags.telemetry_path),
+        doors: running.doors(),
         ready: Arc::new(move || ready.load(Ordering::Relaxed)),
         reload: flags.enable_lifecycle.then_some(reload),
     }

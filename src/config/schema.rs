@@ -31,6 +31,7 @@ pub fn schema() -> Value {
     let discover = generator.subschema_for::<Discover>().to_value();
     let secrets = generator.subschema_for::<Secrets>().to_value();
     let outputs = generator.subschema_for::<Outputs>().to_value();
+    let alerts = generator.subschema_for::<crate::alerts::config::Config>().to_value();
     // Envelope and own keys are merged into one object, so they are wanted in place and not as definitions.
     let envelope = Envelope::json_schema(&mut generator).to_value();
     let mut checks = Vec::new();
@@ -70,7 +71,8 @@ pub fn schema() -> Value {
                 "description": "keys that checks of a type have unless they set them"
             },
             "checks": { "type": "array", "items": { "oneOf": checks }, "description": "one check an item" },
-            "outputs": outputs
+            "outputs": outputs,
+            "alerts": alerts
         },
         "$defs": definitions
     })

@@ -10,6 +10,7 @@ use super::read::{read, read_rest};
 use super::servers::{Servers, check_labels};
 use super::target::Server;
 use super::{Assignment, Outputs, Plan, Secrets, Template, read_file};
+use crate::alerts;
 use crate::checks::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of a configuration file.
-const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs"];
+const KEYS: [&str; 8] =
+    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs", "alerts"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -77,10 +79,18 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     if let Some(otlp) = outputs.as_mut().and_then(|outputs| outputs.otlp.as_mut()) {
         otlp.ca = otlp.ca.take().map(|ca| base.join(ca));
     }
+    let alerts = section("alerts").map(|node| {
+        if data_dir.is_none() {
+            let hint = "write `data_dir: /var/lib/datapulse`: a restart must not tell an incident twice";
+            faults.push(Fault::new(node.place(), "alerts", "needs `data_dir`").hint(hint));
+        }
+        read::<alerts::config::Config>(node, "alerts", faults)
+    });
     Some(Plan {
         data_dir,
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
+        alerts: alerts.flatten(),
         assignments,
         templates,
         base,
@@ -449,6 +459,42 @@ mod tests {
             assert!(faults.contains(words), "{words}\nis not in\n{faults}");
         }
         assert_eq!(faults.lines().count(), expected.len(), "{faults}");
+    }
+
+    #[test]
+    fn every_fault_of_the_alerts_is_told_at_once() {
+        let text = "checks: []
+alerts:
+  slack: {token: xoxb-hunter2, channel: '#alerts', routes: [{match: {team: a}, chanel: C1}]}
+  unheard_after: 1m
+  evidence:
+    - colect: []
+    - collect: [{rowz: {}}, {metric_image: {widget: {title: x}}}, {chart: {prometheus: 'localhost:9090', time_zone: Mars}}]
+    - collect: [{logs_insights: {log_group: '', limit: 0}}]
+";
+        let faults = load("alerts", text, &[]).unwrap_err();
+        let expected = [
+            "c.yml:3:3: alerts: needs `data_dir`; write `data_dir: /var/lib/datapulse`",
+            "alerts.slack.token: a secret in clear text is not accepted here",
+            "alerts.slack.channel: expected a channel's id, such as C0123456789",
+            "alerts.slack.routes[0].chanel: unknown key; did you mean \"channel\"?",
+            "alerts.unheard_after: shorter than 15m",
+            "alerts.evidence[0].colect: unknown key; did you mean \"collect\"?",
+            "alerts.evidence[1].collect[0].rowz: unknown word",
+            "alerts.evidence[1].collect[1].metric_image.widget: expected a widget with `metrics`, a list",
+            "alerts.evidence[1].collect[2].chart.prometheus: not an address",
+            "alerts.evidence[1].collect[2].chart.time_zone: not a time zone",
+            "alerts.evidence[2].collect[0].logs_insights.log_group: is empty",
+            "alerts.evidence[2].collect[0].logs_insights.limit: expected 1 to 100",
+        ];
+        for words in expected {
+            assert!(faults.contains(words), "{words}\nis not in\n{faults}");
+        }
+        assert!(!faults.contains("hunter2"), "{faults}");
+        let good = "data_dir: d\nalerts: {slack: {token: 'env:T', channel: C1}}\n";
+        let alerts = load("alerts-good", good, &[]).unwrap().alerts.unwrap();
+        assert_eq!(alerts.slack.url.to_string(), "https://slack.com/api");
+        assert_eq!((alerts.scans_per_hour, alerts.unheard_after.duration().as_secs()), (30, 10_800));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The status page and its JSON: every check, its state, last values, last error with its cure, next run. Made from the board alone.
 
 use super::{POLICY, Page};
+use crate::alerts::counters::{Counters, View};
 use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key, State};
 use crate::check::Listing;
@@ -19,15 +20,17 @@ const LONGEST_TEXT: usize = 600;
 const STYLE: &str = include_str!("../web/page.css");
 
 /// The pages that show the board.
-pub fn pages(board: &Arc<Board>, telemetry_path: &str) -> Vec<Page> {
+pub fn pages(board: &Arc<Board>, notify: &Arc<Counters>, telemetry_path: &str) -> Vec<Page> {
     let (html, api, metrics) = (Arc::clone(board), Arc::clone(board), telemetry_path.to_owned());
+    let notify = Arc::clone(notify);
     vec![
         Page {
             path: "/",
             content_type: "text/html; charset=utf-8",
             policy: POLICY,
             body: Arc::new(move |_| {
-                Bytes::from(page(&html.view(), &metrics, Instant::now(), Timestamp::now()))
+                let time = Timestamp::now();
+                Bytes::from(page(&html.view(), notify.view(time), &metrics, Instant::now(), time))
             }),
         },
         Page {
@@ -55,7 +58,7 @@ fn state(card: &Card, now: Instant) -> (&'static str, &'static str) {
     }
 }
 
-fn page(cards: &[(Key, Card)], metrics: &str, now: Instant, time: Timestamp) -> String {
+fn page(cards: &[(Key, Card)], notify: Option<View>, metrics: &str, now: Instant, time: Timestamp) -> String {
     let count = |word: &str| cards.iter().filter(|(_, card)| state(card, now).1 == word).count();
     let (up, partly, down, waiting) = (count("up"), count("partly"), count("down"), count("waiting"));
     let mut html = format!(
@@ -77,6 +80,9 @@ fn page(cards: &[(Key, Card)], metrics: &str, now: Instant, time: Timestamp) -> 
         env!("CARGO_PKG_VERSION"),
         time.strftime("%Y-%m-%d %H:%M:%S UTC"),
     );
+    if let Some(view) = notify {
+        notifications(&mut html, &view, time);
+    }
     if cards.is_empty() {
         html.push_str("<p>No check is configured. Add one under <code>checks:</code> and reload.</p>\n");
     }
@@ -85,6 +91,28 @@ fn page(cards: &[(Key, Card)], metrics: &str, now: Instant, time: Timestamp) -> 
     }
     html.push_str("</main></body></html>\n");
     html
+}
+
+/// What was told to Slack, and what keeps the rest away.
+fn notifications(html: &mut String, view: &View, time: Timestamp) {
+    let (class, word) = match (&view.problem, view.pending) {
+        (Some(_), Some(_)) => ("down", "waiting"),
+        (Some(_), None) => ("partly", "trouble"),
+        (None, _) => ("up", "up"),
+    };
+    html.push_str(&format!(
+        "<section id=\"alerts\" class=\"{class}\"><h2><span class=\"pill {class}\">{word}</span> alerts in Slack</h2>\n<dl>\
+         <div><dt>firing</dt><dd>{}</dd></div><div><dt>unknown</dt><dd>{}</dd></div><div><dt>sent</dt><dd>{}, {} failures</dd></div>",
+        view.firing, view.unknown, view.sent, view.failures
+    ));
+    if let Some(pending) = view.pending {
+        html.push_str(&format!("<div><dt>oldest waits</dt><dd>{} s</dd></div>", pending.as_secs()));
+    }
+    html.push_str("</dl>\n");
+    if let Some((at, what)) = &view.problem {
+        html.push_str(&format!("<p class=\"problem\"><b>{} ago</b> {}</p>\n", ago(time, *at), escape(what)));
+    }
+    html.push_str("</section>\n");
 }
 
 fn section(html: &mut String, key: &Key, card: &Card, now: Instant, time: Timestamp) {

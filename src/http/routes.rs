@@ -3,9 +3,9 @@
 use super::deadline::{Pieces, Pulse};
 use super::metrics::Wish;
 use super::web_config::Settings;
-use super::{Inner, Query, Reload};
+use super::{Door, Inner, Query, Reload};
 use crate::net::gzip;
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
@@ -59,6 +59,9 @@ impl Inner {
         if path == "/-/reload" {
             return self.reload(request).await;
         }
+        if let Some(door) = self.site.doors.iter().find(|door| door.path == path) {
+            return self.deliver(door, request).await;
+        }
         let page = self.site.pages.iter().find(|page| page.path == path);
         let known =
             page.is_some() || path == self.site.telemetry_path || matches!(path, "/-/healthy" | "/-/ready");
@@ -84,6 +87,40 @@ impl Inner {
             }
             (None, "/-/ready") => Reply::text(StatusCode::OK, "datapulse is Ready.\n"),
             (None, _) => Reply::text(StatusCode::OK, "datapulse is Healthy.\n"),
+        }
+    }
+
+    /// Reads a delivery, as much as its door takes, and hands it in.
+    async fn deliver(&self, door: &Door, request: Request<Incoming>) -> Reply {
+        if *request.method() != Method::POST {
+            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only POST requests allowed\n")
+                .with(ALLOW, "POST");
+        }
+        if request.headers().contains_key(CONTENT_ENCODING) {
+            return Reply::text(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "send the body as it is, not compressed\n",
+            );
+        }
+        let too_large = || Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
+        let size = request.body().size_hint();
+        if size.lower() > door.largest as u64 {
+            return too_large();
+        }
+        let bytes = size.exact().unwrap_or(door.largest as u64);
+        let room = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        let Ok(_room) = self.inbox.try_acquire_many(room) else {
+            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too much is being delivered; come again\n");
+        };
+        let body = Limited::new(request.into_body(), door.largest).collect();
+        match timeout(self.limits.body, body).await {
+            Ok(Ok(body)) => {
+                let (status, words) = (door.take)(body.to_bytes()).await;
+                Reply::new(status, TEXT, Bytes::from(words + "\n"))
+            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+            Ok(Err(_)) => Reply::text(StatusCode::BAD_REQUEST, "the body broke off\n"),
+            Err(_) => Reply::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
         }
     }
 

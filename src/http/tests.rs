@@ -38,10 +38,20 @@ pub(super) async fn stage(web: WebConfig, limits: Limits, reload: Option<Reload>
             ))
         }),
     };
+    // Says how much came; nobody is asked.
+    let door = Door {
+        path: "/door",
+        largest: 1000,
+        take: Arc::new(|body| {
+            let words = format!("{} bytes", body.len());
+            Box::pin(async move { (hyper::StatusCode::OK, words) })
+        }),
+    };
     let site = Site {
         telemetry_path: "/metrics".to_owned(),
         snapshots: Arc::new(move || Arc::clone(&shown.lock().unwrap())),
         pages: vec![page],
+        doors: vec![door],
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         reload,
     };
@@ -453,4 +463,27 @@ async fn an_address_in_use_is_named() {
     );
     assert!(bind(&["nonsense".to_owned()]).await.is_err());
     assert!(bind(&[":0".to_owned()]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_door_takes_whole_bodies_up_to_its_size_by_post_alone() {
+    let stage = plain().await;
+    let post = async |head: &str, body: &str| {
+        let mut stream = stage.connect().await;
+        let head = format!("POST /door HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{head}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(body.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        timeout(Duration::from_secs(20), stream.read_to_end(&mut bytes)).await.unwrap().unwrap();
+        Got::read(&bytes)
+    };
+    let got = post("Content-Length: 5\r\n", "hello").await;
+    assert_eq!((got.status, got.text()), (200, "5 bytes\n"));
+    let got = post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n").await;
+    assert_eq!((got.status, got.text()), (200, "5 bytes\n"));
+    assert_eq!(post("Content-Length: 1001\r\n", "").await.status, 413);
+    let chunk = format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001));
+    assert_eq!(post("Transfer-Encoding: chunked\r\n", &chunk).await.status, 413);
+    assert_eq!(post("Content-Encoding: gzip\r\nContent-Length: 0\r\n", "").await.status, 415);
+    assert_eq!(stage.ask("GET /door", &[]).await.status, 405);
 }

@@ -3,12 +3,14 @@
 mod failure;
 mod http;
 mod instances;
+mod picture;
 mod query;
 mod sign;
 mod token;
 
 pub use failure::problem;
 pub use instances::Instance;
+pub(crate) use query::encoded;
 pub use query::{Field, Query};
 pub use token::{Cluster, Login};
 

@@ -32,6 +32,17 @@ pub fn compress(bytes: &[u8]) -> Vec<u8> {
     })
 }
 
+/// A zlib stream of these bytes, as pictures have it.
+pub fn zlib(bytes: &[u8]) -> Vec<u8> {
+    COMPRESSOR.with_borrow_mut(|compressor| {
+        let mut packed = vec![0; compressor.zlib_compress_bound(bytes.len())];
+        // The bound is enough by definition.
+        let length = compressor.zlib_compress(bytes, &mut packed).unwrap_or_default();
+        packed.truncate(length);
+        packed
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -226,6 +226,28 @@ impl Url {
         &self.path
     }
 
+    /// Whether both name the same server.
+    pub fn is_at(&self, other: &Self) -> bool {
+        (self.secure, &self.host, self.port) == (other.secure, &other.host, other.port)
+    }
+
+    /// Whether it is a server of one of these domains, reached by TLS.
+    pub fn is_below(&self, domains: &[&str]) -> bool {
+        let below = |domain: &&str| self.host == **domain || self.host.ends_with(&format!(".{domain}"));
+        self.secure && domains.iter().any(below)
+    }
+
+    /// A server that is reached by TLS at its usual port.
+    pub fn of_host(host: &str, path: &str) -> Self {
+        Self {
+            secure: true,
+            authority: host.to_owned(),
+            host: host.to_owned(),
+            port: 443,
+            path: path.to_owned(),
+        }
+    }
+
     /// The same server with another path.
     #[must_use]
     pub fn with_path(&self, path: String) -> Self {

@@ -18,7 +18,7 @@ const POINTER: &str = "@ptr";
 
 /// A query and the way to it.
 #[derive(Debug)]
-pub(super) struct Insights {
+pub(crate) struct Insights {
     own: Own,
     place: Place,
     aws: Arc<Aws>,
@@ -28,19 +28,19 @@ pub(super) struct Insights {
 }
 
 impl Insights {
-    pub(super) fn new(own: &Own, aws: &Arc<Aws>) -> Self {
+    pub(crate) fn new(own: &Own, aws: &Arc<Aws>) -> Self {
         let place = Place { region: own.region.clone(), assume_role: own.assume_role.clone() };
         Self { own: own.clone(), place, aws: Arc::clone(aws), client: None, running: None, scanned: None }
     }
 
     /// What a run that ran out of time says.
-    pub(super) fn late() -> Problem {
+    pub(crate) fn late() -> Problem {
         Problem::new(Reason::Timeout, "the query on Logs Insights did not end in time; it is stopped")
             .hint("raise the timeout of the check, or ask about a shorter window")
     }
 
     /// Starts the query on what was logged in this time.
-    pub(super) async fn start(&mut self, start: Timestamp, end: Timestamp) -> Result<String, Problem> {
+    pub(crate) async fn start(&mut self, start: Timestamp, end: Timestamp) -> Result<String, Problem> {
         let (query, groups) = (self.own.query.clone(), self.own.log_groups.clone());
         let by_arn = groups.iter().any(|group| group.starts_with("arn:"));
         let client = self.client().await?;
@@ -71,7 +71,7 @@ impl Insights {
     }
 
     /// Waits until the query is complete; gives its rows.
-    pub(super) async fn wait(&mut self) -> Result<Table, Problem> {
+    pub(crate) async fn wait(&mut self) -> Result<Table, Problem> {
         self.scanned = None;
         let Some(id) = self.running.clone() else {
             return Err(Problem::new(Reason::Aws, "no query on Logs Insights was started"));
@@ -114,7 +114,7 @@ impl Insights {
     }
 
     /// Stops the query, if one runs. Says whether one did.
-    pub(super) async fn stop(&mut self) -> Result<bool, Problem> {
+    pub(crate) async fn stop(&mut self) -> Result<bool, Problem> {
         let Some(id) = self.running.take() else { return Ok(false) };
         self.stop_one(&id).await.map(|()| true)
     }

@@ -180,7 +180,7 @@ fn signed(
 }
 
 /// As `application/x-www-form-urlencoded` wants it, in the strict form that signatures want too.
-pub(super) fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
