@@ -261,6 +261,59 @@ fn every_runbook_that_an_alert_names_exists() {
     assert!(named > 10, "only {named} alerts name a runbook");
 }
 
+/// Where the bundled routes lead, by the labels of an alert.
+#[test]
+fn the_bundled_routes_are_whole_and_lead_where_they_should() {
+    let folder = root().join("alerts");
+    let ask = |file: &str, labels: &str| {
+        let mut command = std::process::Command::new("amtool");
+        let path = folder.join(file);
+        if labels.is_empty() {
+            command.arg("check-config").arg(path);
+        } else {
+            command.args(["config", "routes", "test", "--config.file"]).arg(path).args(labels.split(' '));
+        }
+        let output =
+            command.output().unwrap_or_else(|why| panic!("amtool: {why}; install it with `make setup`"));
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    for (labels, ours, plain) in [
+        ("alertname=RedshiftQueryLongRunning source=inflight severity=warning", "datapulse", "slack-warning"),
+        (
+            "alertname=RedshiftQueryLongRunning source=inflight severity=critical",
+            "datapulse",
+            "slack-critical",
+        ),
+        (
+            "alertname=PostgresSubscriptionDisabled source=replication severity=critical",
+            "datapulse",
+            "slack-critical",
+        ),
+        ("alertname=DeviceConnectionsZero source=devices severity=critical", "datapulse", "slack-critical"),
+        ("alertname=DatapulseDown source=datapulse severity=critical", "slack-critical", "slack-critical"),
+        (
+            "alertname=DatapulseClockOffset source=datapulse severity=warning",
+            "slack-warning",
+            "slack-warning",
+        ),
+        ("alertname=DatapulseWatchdog source=datapulse severity=info", "slack-warning", "slack-warning"),
+        ("alertname=SomebodyElse", "slack-warning", "slack-warning"),
+    ] {
+        assert_eq!(ask("alertmanager.yml", labels), ours, "{labels}");
+        assert_eq!(ask("alertmanager-slack.yml", labels), plain, "{labels}");
+    }
+    for file in ["alertmanager.yml", "alertmanager-slack.yml"] {
+        ask(file, "");
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        assert!(text.contains("group_by: [alertname, check, target]\n"), "{file}");
+        assert!(text.contains("group_by: [alertname, check, target, pid, query_id, started]\n"), "{file}");
+    }
+    // What is said about datapulse itself never goes through it, and the file without it never names it.
+    let plain = std::fs::read_to_string(folder.join("alertmanager-slack.yml")).unwrap();
+    assert!(!plain.contains("webhook_configs"), "the plain file has a webhook");
+}
+
 #[test]
 fn dashboards_name_only_metrics_and_labels_of_the_catalogue() {
     let mut known = Known::catalogue();
