@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench fmt audit
+.PHONY: help setup build demo test slack bench fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -21,6 +21,10 @@ demo: ## Start a PostgreSQL pair under load, Prometheus and datapulse, and a pag
 
 test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
 	@scripts/test.sh
+
+slack: ## Measure alerts to Slack: 200 alerts, 1,000 at once, a bad line, 30 kills; takes minutes
+	@scripts/setup.sh test
+	cargo test --locked -p datapulse --test it slack:: -- --ignored --nocapture --test-threads 1
 
 bench: ## Measure the encoders against the prometheus crate (fails above a quarter of its time), and the readers of logs
 	@scripts/setup.sh bench

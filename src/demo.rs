@@ -16,6 +16,7 @@ pub mod replication;
 pub mod rules;
 pub mod running;
 pub mod site;
+pub mod slack;
 pub mod warehouse;
 pub mod watch;
 pub mod world;

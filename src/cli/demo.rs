@@ -7,6 +7,7 @@ use crate::demo::crew::{Brief, Built, Crew};
 use crate::demo::diary::{Diary, Event};
 use crate::demo::running::{self, Claim, Mark, Place};
 use crate::demo::site::{self, Site};
+use crate::demo::slack::{self, Workspace};
 use crate::demo::{Fault, parts, watch};
 use crate::http;
 use crate::task;
@@ -23,6 +24,10 @@ use tokio_util::sync::CancellationToken;
 const EXPORTER: &str = "127.0.0.1:9893";
 /// The port of the demo's own page; when it is taken, a free one does.
 const PAGE: &str = "127.0.0.1:9894";
+/// The port of the demo's Slack; when it is taken, a free one does.
+const SLACK: &str = "127.0.0.1:9895";
+/// Its channels: the first for incidents, the last for what is said about datapulse itself.
+const CHANNELS: [(&str, &str); 2] = [("C0ALERTS", "alerts"), ("C1DATAPULSE", "datapulse")];
 /// Healing starts two servers in the worst case.
 const ORDER_LIMIT: Duration = Duration::from_secs(100);
 
@@ -83,6 +88,8 @@ async fn start(listen: &str, environment: Environment, started: SystemTime) -> a
     let listener = listen_on(listen, EXPORTER).await?;
     let exporter = reachable(listener.local_addr()?);
     let page = listen_on(PAGE, PAGE).await?;
+    let slack = listen_on(SLACK, SLACK).await?;
+    let token = parts::random_word()?;
     let diary = Arc::new(Diary::new(|event: &Event| {
         print(&format!("  {event}\n"));
     }));
@@ -90,7 +97,10 @@ async fn start(listen: &str, environment: Environment, started: SystemTime) -> a
         print(&format!("  {:4.1} s  {what}\n", begin.elapsed().as_secs_f64()));
     };
     print("datapulse demo\n");
-    let brief = Brief { base, exporter, diary: Arc::clone(&diary), say: Box::new(say) };
+    let told = (slack.local_addr()?.port(), token.clone());
+    let workspace = Arc::new(Workspace::new(&token, &CHANNELS));
+    let _slack = task::spawn(slack::serve(slack, workspace, CancellationToken::new()));
+    let brief = Brief { base, exporter, slack: told, diary: Arc::clone(&diary), say: Box::new(say) };
     let (crew, building) = Crew::start(brief)?;
     let built = tokio::select! {
         built = building => built?,
@@ -177,11 +187,12 @@ async fn show(
 
 fn announce(place: &Place, built: &Built, begin: Instant) -> String {
     let Place { page, exporter, .. } = place;
-    let Built { publisher, subscriber, .. } = built;
+    let Built { publisher, subscriber, slack, .. } = built;
     let config = built.config();
     format!(
         "  {:4.1} s  here it is; values follow within five seconds\n\n  \
          demo page      http://127.0.0.1:{page}/     break things, watch the alerts\n  \
+         Slack          http://127.0.0.1:{slack}/     what Slack would show, threads and pictures included\n  \
          datapulse      {exporter}     its status page, as everywhere; metrics at {exporter}metrics\n  \
          servers        publisher 127.0.0.1:{publisher}, subscriber 127.0.0.1:{subscriber}\n  \
          configuration  {}\n\n  \

@@ -8,9 +8,11 @@ use std::path::Path;
 pub fn text(built: &Built) -> String {
     format!(
         "# Made by `datapulse demo`; a real one looks just like it. Change it and reload: kill -HUP, or POST /-/reload.\n\n\
-         {}{REPLICATION}{}",
+         data_dir: {}\n\n{}{REPLICATION}{}{}",
+        built.dir.join("data").display(),
         targets(built),
-        analytics()
+        analytics(),
+        alerts(built)
     )
 }
 
@@ -124,6 +126,33 @@ fn analytics() -> String {
     )
 }
 
+/// Where alerts are told, and what is fetched for their threads.
+fn alerts(built: &Built) -> String {
+    format!(
+        r#"
+# Alertmanager sends what fires to /alerts/alertmanager; here it becomes one message an incident, with evidence in its thread.
+alerts:
+  slack:
+    url: http://127.0.0.1:{}/api       # the Slack of the demo; leave it out and it is https://slack.com/api
+    token: "file:{}"
+    channel: C0ALERTS
+  evidence:
+    - match: {{check: devices}}
+      collect:
+        - chart: {{prometheus: "http://127.0.0.1:{prometheus}", range: 10m, query: "device_connections{{$labels}}"}}
+        - rows: {{}}
+    - match: {{check: orders}}
+      collect:
+        - rows: {{}}
+        - chart: {{prometheus: "http://127.0.0.1:{prometheus}", range: 10m, query: "pg_subscription_lag_bytes{{$labels}}"}}
+    - collect: [{{rows: {{}}}}]
+"#,
+        built.slack,
+        built.dir.join("slack-token").display(),
+        prometheus = built.prometheus,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parts::Stage;
@@ -132,8 +161,14 @@ mod tests {
     #[test]
     fn the_configuration_of_the_demo_has_no_fault() {
         let stage = Stage::new(&std::env::temp_dir(), "datapulse-configuration").unwrap();
-        let built =
-            Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: stage.path().to_owned() };
+        let built = Built {
+            version: "18.1".into(),
+            publisher: 11,
+            subscriber: 12,
+            prometheus: 13,
+            slack: 14,
+            dir: stage.path().to_owned(),
+        };
         std::fs::write(built.config(), text(&built)).unwrap();
         let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
         assert_eq!(plan.assignments.len(), 5);

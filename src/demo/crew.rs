@@ -1,7 +1,9 @@
 //! One thread that owns every server of the demo: it builds them, takes orders, and takes them down at the end.
 
 use super::diary::{Diary, Kind};
-use super::parts::{Binaries, Error, Prometheus, Result, Stage, find_postgres, random_word, sweep};
+use super::parts::{
+    Alertmanager, Binaries, Error, Prometheus, Result, Stage, find_postgres, free_port, random_word, sweep,
+};
 use super::replication::{Passwords, Replication};
 use super::world::World;
 use super::{Fault, configuration, rules};
@@ -63,6 +65,10 @@ pub struct Built {
     pub publisher: u16,
     /// Port of the subscriber on 127.0.0.1.
     pub subscriber: u16,
+    /// Port at which Prometheus is going to be on 127.0.0.1.
+    pub prometheus: u16,
+    /// Port of the Slack page on 127.0.0.1.
+    pub slack: u16,
     /// Directory of everything; it holds `datapulse.yml` and `pgpass`.
     pub dir: PathBuf,
 }
@@ -89,6 +95,8 @@ pub struct Brief {
     pub base: PathBuf,
     /// Where the exporter is going to listen.
     pub exporter: SocketAddr,
+    /// The port of the demo's Slack, and the token of the bot there.
+    pub slack: (u16, String),
     /// Takes down what happens.
     pub diary: Arc<Diary>,
     /// Hears what the start is busy with.
@@ -157,9 +165,9 @@ fn work(
         // Who asked may be gone: then nobody wants to know.
         Err(error) => return drop(tell.send(Err(error))),
     };
-    let dir = built.dir.clone();
+    let monitored = built.clone();
     drop(tell.send(Ok(built)));
-    let prometheus = if stop.is_cancelled() { None } else { monitor(brief, &dir, standing) };
+    let prometheus = if stop.is_cancelled() { None } else { monitor(brief, &monitored, standing) };
     while let Ok(Some((order, answer))) = inbox.recv() {
         // Who asked may be gone; the diary has it.
         drop(answer.send(carry_out(order, &mut world, standing, &brief.diary)));
@@ -203,9 +211,12 @@ fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, World, Built
     keep(&dir.join("pgpass"), &lines.concat())?;
     go_on("making databases lake, where devices connect, and warehouse, which plays Redshift")?;
     let world = World::around(replication, dir)?;
-    let built = Built { version: binaries.version, publisher, subscriber, dir: dir.to_owned() };
+    keep(&dir.join("slack-token"), &brief.slack.1)?;
+    let (prometheus, slack) = (free_port()?, brief.slack.0);
+    let built =
+        Built { version: binaries.version, publisher, subscriber, prometheus, slack, dir: dir.to_owned() };
     write(&built.config(), &configuration::text(&built))?;
-    go_on("starting datapulse and Prometheus")?;
+    go_on("starting datapulse, Prometheus and Alertmanager")?;
     Ok((stage, world, built))
 }
 
@@ -216,12 +227,28 @@ fn newest_postgres() -> Result<Binaries> {
     find_postgres(None, &[&target.join("postgres")])
 }
 
-fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Prometheus> {
+/// Prometheus, and Alertmanager behind it.
+fn monitor(
+    brief: &Brief,
+    built: &Built,
+    standing: &ArcSwap<Standing>,
+) -> Option<(Prometheus, Option<Alertmanager>)> {
+    let dir = built.dir.as_path();
+    let alertmanager = Alertmanager::start(dir, &rules::alertmanager(brief.exporter, built.slack), &[]);
+    let alertmanager = match alertmanager {
+        Ok(alertmanager) => Some(alertmanager),
+        Err(error) => {
+            (brief.say)(&format!("without Alertmanager nothing gets to Slack: {error}"));
+            None
+        }
+    };
+    let port = alertmanager.as_ref().map(Alertmanager::port);
     let started = rules::BUNDLED
         .iter()
         .try_for_each(|(name, text)| write(&dir.join(name), &rules::shortened(text)))
         .and_then(|()| {
-            Prometheus::start(dir, &rules::prometheus(brief.exporter), &["--storage.tsdb.retention.time=6h"])
+            let arguments = ["--storage.tsdb.retention.time=6h"];
+            Prometheus::start_at(built.prometheus, dir, &rules::prometheus(brief.exporter, port), &arguments)
         });
     let (monitor, prometheus) = match started {
         Ok(prometheus) => {
@@ -234,7 +261,7 @@ fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Pr
         }
     };
     standing.rcu(|old| Standing { prometheus: monitor.clone(), ..Standing::clone(old) });
-    prometheus
+    prometheus.map(|prometheus| (prometheus, alertmanager))
 }
 
 fn carry_out(
@@ -296,6 +323,7 @@ mod tests {
         let brief = Brief {
             base: base.path().to_owned(),
             exporter: ([127, 0, 0, 1], 1).into(),
+            slack: (1, String::new()),
             diary: Arc::new(Diary::new(|_| {})),
             say: Box::new(|_| {}),
         };

@@ -45,6 +45,7 @@ pub fn html(view: &View<'_>) -> String {
     };
     let mut links =
         format!("<a href=\"{0}/\">status page</a> <a href=\"{0}/metrics\">metrics</a>", view.exporter);
+    links.push_str(&format!(" <a href=\"http://127.0.0.1:{}/\">Slack</a>", view.built.slack));
     if let Monitor::Up(port) = view.standing.prometheus {
         links.push_str(&format!(" <a href=\"http://127.0.0.1:{port}/alerts\">Prometheus</a>"));
     }
@@ -324,7 +325,14 @@ mod tests {
         alerts: Option<&[Alert]>,
         events: Vec<Event>,
     ) -> String {
-        let built = Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: "/tmp/d".into() };
+        let built = Built {
+            version: "18.1".into(),
+            publisher: 11,
+            subscriber: 12,
+            prometheus: 13,
+            slack: 14,
+            dir: "/tmp/d".into(),
+        };
         let now = Timestamp::from_second(100).unwrap();
         html(&View {
             standing,

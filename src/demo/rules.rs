@@ -10,6 +10,18 @@ pub const BUNDLED: [(&str, &str); 4] = [
     ("self.yml", include_str!("../../alerts/self.yml")),
 ];
 
+/// The bundled routes.
+const ROUTES: &str = include_str!("../../alerts/alertmanager.yml");
+/// What of them is set by hand: the exporter's door, and the hook of Slack.
+const DOOR: &str = "http://127.0.0.1:9893/alerts/alertmanager";
+const HOOK: &str = "api_url_file: /etc/alertmanager/slack-url";
+/// Times of the routes, and what takes their place.
+const ROUTE_TIMES: [(&str, &str); 3] = [
+    ("group_wait: 10s", "group_wait: 1s"),
+    ("group_interval: 1m", "group_interval: 2s"),
+    ("group_interval: 15s", "group_interval: 2s"),
+];
+
 /// Limits that are numbers in an expression: the record, the number, and what takes its place. The limit of a query's time
 /// stays: the demo's long query comes with a past of two hours.
 const LIMITS: [(&str, &str, &str); 8] = [
@@ -61,16 +73,29 @@ pub fn shortened(rules: &str) -> String {
     text
 }
 
-/// Prometheus' configuration: it scrapes `exporter` and evaluates the rules every second.
-pub fn prometheus(exporter: SocketAddr) -> String {
+/// Prometheus' configuration: it scrapes `exporter`, evaluates the rules every second, and tells the Alertmanager on this port.
+pub fn prometheus(exporter: SocketAddr, alertmanager: Option<u16>) -> String {
     let files: Vec<&str> = BUNDLED.iter().map(|(name, _)| *name).collect();
+    let told = alertmanager.map_or_else(String::new, |port| {
+        format!("alerting:\n  alertmanagers:\n    - static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n")
+    });
     format!(
         "# Made by `datapulse demo`. A real one scrapes every 15 to 60 s.\n\
          global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
          rule_files: [{}]\n\
-         scrape_configs:\n  - job_name: datapulse\n    static_configs: [{{targets: ['{exporter}']}}]\n",
+         scrape_configs:\n  - job_name: datapulse\n    static_configs: [{{targets: ['{exporter}']}}]\n{told}",
         files.join(", ")
     )
+}
+
+/// Alertmanager's configuration: the bundled routes with short times, to this exporter and to the Slack on this port.
+pub fn alertmanager(exporter: SocketAddr, slack: u16) -> String {
+    let short = |text: String, (long, short): &(&str, &str)| text.replace(long, short);
+    ROUTE_TIMES
+        .iter()
+        .fold(ROUTES.to_owned(), short)
+        .replace(DOOR, &format!("http://{exporter}/alerts/alertmanager"))
+        .replace(HOOK, &format!("api_url: http://127.0.0.1:{slack}/services/demo"))
 }
 
 fn indent(line: &str) -> &str {
@@ -113,6 +138,18 @@ fn tenth(duration: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_that_is_set_by_hand_is_found_in_the_bundled_routes() {
+        for words in [DOOR, HOOK].into_iter().chain(ROUTE_TIMES.iter().map(|(long, _)| *long)) {
+            assert!(ROUTES.contains(words), "{words}");
+        }
+        let made = alertmanager(([127, 0, 0, 1], 7).into(), 8);
+        assert!(
+            made.contains("url: http://127.0.0.1:7/alerts/alertmanager") && !made.contains("api_url_file"),
+            "{made}"
+        );
+    }
 
     #[test]
     fn times_become_a_tenth_and_everything_else_stays() {

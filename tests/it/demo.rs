@@ -80,6 +80,16 @@ impl<'a> Demo<'a> {
         seen.unwrap_or_else(|| panic!("not {what} within {limit:?}: {:?}\n{}", self.firing(), self.page()))
     }
 
+    /// The page of the demo's Slack, once it is as wanted.
+    fn slack_shows(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let page = self.page();
+        let link = page.split("<a href=\"http://127.0.0.1:").find_map(|rest| rest.split_once("/\">Slack<"));
+        let port = link.unwrap().0.parse().unwrap();
+        let shown = || Ok(get(port, "/")?.body);
+        let found = wait_for(LIMIT, || shown().map(|page| Some(page).filter(|page| wanted(page))));
+        found.unwrap().unwrap_or_else(|| panic!("not within {LIMIT:?}: {what}\n{}", shown().unwrap()))
+    }
+
     fn order(&self, words: &[&str]) -> String {
         let (status, said, complaint) = finish(&mut command(self.stage, words));
         assert_eq!(status, 0, "{words:?}: {complaint}");
@@ -135,8 +145,18 @@ fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
         page.contains("<span class=\"pill down\">firing</span> PostgresSubscriptionDisabled").then_some(page)
     });
     assert!(shown.contains("subscriber <span class=\"pill down\">disabled</span>"), "{shown}");
+    let began = Instant::now();
+    let slack = demo.slack_shows("the message and its evidence in Slack", |page| {
+        page.contains("orders_sub")
+            && page.contains("in the thread")
+            && page.contains("rows.txt") | page.contains("What the check")
+            && page.contains("chart.png")
+    });
+    println!("message, rows and chart in Slack {:.1} s later", began.elapsed().as_secs_f64());
+    assert!(!slack.contains("<mark>"), "a mention got through: {slack}");
     demo.order(&["heal"]);
     demo.wait(GONE, "gone", <[String]>::is_empty);
+    demo.slack_shows("the end in Slack", |page| page.contains("<h3>✅ "));
 
     // Two at a time, to spare a minute: they have nothing to do with each other.
     assert!(demo.order(&["break", "long-query"]).contains("RedshiftQueryLongRunning"));

@@ -26,6 +26,7 @@ mod recorder;
 mod replication;
 mod secrets;
 mod serve;
+mod slack;
 mod sql;
 mod stage;
 mod three_spellings;

@@ -34,9 +34,13 @@ impl Prometheus {
     /// Writes `config` to `<dir>/prometheus.yml`, stores its data below `dir` and waits until it is ready.
     /// `arguments` are added to the command line.
     pub fn start(dir: &Path, config: &str, arguments: &[&str]) -> Result<Self> {
+        Self::start_at(free_port()?, dir, config, arguments)
+    }
+
+    /// The same on a port that was chosen before.
+    pub fn start_at(port: u16, dir: &Path, config: &str, arguments: &[&str]) -> Result<Self> {
         let program = installed(&["prometheus"])?;
         let file = write(dir, "prometheus.yml", config)?;
-        let port = free_port()?;
         let mut command = Command::new(program);
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", dir.join("prometheus").display()));
