@@ -5,9 +5,11 @@ pub mod logs_insights;
 pub mod pg_inflight;
 pub mod pg_replication;
 pub mod pg_subscription;
+pub mod redis;
 pub mod redshift_inflight;
 pub mod sql_query;
 
+use self::redis::Redis;
 use crate::check::{Check, Endpoint, Need};
 use crate::columns;
 use crate::config::fault::Faults;
@@ -43,6 +45,8 @@ pub enum Config {
     AthenaQuery(athena_query::Config),
     /// A query on Logs Insights.
     LogsInsights(logs_insights::Config),
+    /// The nodes of a Redis or Valkey.
+    Redis(redis::Config),
 }
 
 /// Something to be done with a check whatever its type.
@@ -76,6 +80,7 @@ impl Config {
             Self::SqlQuery(config) => visit.visit::<SqlQuery>(config),
             Self::AthenaQuery(config) => visit.visit::<AthenaQuery>(config),
             Self::LogsInsights(config) => visit.visit::<LogsInsights>(config),
+            Self::Redis(config) => visit.visit::<Redis>(config),
         }
     }
 
@@ -89,6 +94,7 @@ impl Config {
             Self::SqlQuery(_) => &SQL_QUERY,
             Self::AthenaQuery(_) => &ATHENA_QUERY,
             Self::LogsInsights(_) => &LOGS_INSIGHTS,
+            Self::Redis(_) => &REDIS,
         }
     }
 }
@@ -101,6 +107,8 @@ pub struct Kind {
     pub every: Option<Duration>,
     /// Whether it asks a server of `targets:`.
     pub target: bool,
+    /// Whether that is asked with SQL.
+    pub sql: bool,
     /// Its ends.
     pub ends: &'static [Endpoint],
     /// What it must be allowed to do.
@@ -143,9 +151,13 @@ static LOGS_INSIGHTS: Kind = Kind::of::<LogsInsights>(
     },
     || vec![columns::DATA_TIMESTAMP.handle(), logs_insights::SCANNED.handle(), BUDGET_REMAINING.handle()],
 );
+static REDIS: Kind = Kind::of::<Redis>(
+    |node, path, also, faults| read_rest(node, path, also, faults).map(Config::Redis),
+    || Redis::families(&redis::Config::default()),
+);
 
 /// All types of checks.
-pub static ALL: [&Kind; 7] = [
+pub static ALL: [&Kind; 8] = [
     &PG_SUBSCRIPTION,
     &PG_REPLICATION,
     &PG_INFLIGHT,
@@ -153,9 +165,15 @@ pub static ALL: [&Kind; 7] = [
     &SQL_QUERY,
     &ATHENA_QUERY,
     &LOGS_INSIGHTS,
+    &REDIS,
 ];
 
 impl Kind {
+    /// Whether its runs cost money: it then has no default for how often it runs.
+    pub fn is_paid(&self) -> bool {
+        self.every.is_none()
+    }
+
     const fn of<C: Check>(
         read: fn(&Node, &str, &[&str], &mut Faults) -> Option<Config>,
         families: fn() -> Vec<Handle>,
@@ -164,6 +182,7 @@ impl Kind {
             word: C::WORD,
             every: C::EVERY,
             target: C::TARGET,
+            sql: C::SQL,
             ends: C::ENDS,
             needs: C::NEEDS,
             read,

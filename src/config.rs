@@ -5,6 +5,7 @@ mod envelope;
 mod families;
 pub mod fault;
 mod include;
+mod logins;
 pub mod node;
 mod plain;
 pub mod read;
@@ -220,7 +221,11 @@ impl Plan {
         let mut all = Vec::new();
         for assignment in &self.assignments {
             for server in [&assignment.server, &assignment.publisher].into_iter().flatten() {
-                all.extend(server.target.references());
+                if assignment.config.kind().sql {
+                    all.extend(server.target.references());
+                } else {
+                    all.extend(server.target.store_references());
+                }
             }
         }
         for template in &self.templates {
@@ -237,7 +242,14 @@ impl Plan {
     /// What the vault may read together: also what may be missing.
     pub fn expected(&self) -> Vec<&Reference> {
         let servers = self.assignments.iter().flat_map(|one| [&one.server, &one.publisher]).flatten();
-        servers.filter_map(|server| server.target.port_reference()).chain(self.references()).collect()
+        let optional = servers.flat_map(|server| {
+            let user = server.target.user.as_ref().and_then(Text::reference);
+            [server.target.port_reference(), user].into_iter().flatten()
+        });
+        let mut all: Vec<&Reference> = optional.chain(self.references()).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Where a check keeps its state.

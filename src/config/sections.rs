@@ -1,10 +1,11 @@
 //! The sections of the configuration: files, targets and checks, with all that has to fit together.
 
 use super::discover::Discover;
-use super::envelope::{ENVELOPE, Envelope, Matching, SERVERS, assignment};
+use super::envelope::{ENVELOPE, Envelope, Matching, assignment, server_keys};
 use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
+use super::logins::Logins;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
 use super::servers::{Servers, check_labels};
@@ -36,11 +37,6 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         check_defaults(defaults, faults);
     }
     for file in std::iter::once(&root).chain(&included) {
-        if let Some(targets) = file.get("targets") {
-            servers.read(targets, faults);
-        }
-    }
-    for file in std::iter::once(&root).chain(&included) {
         let Some(list) = file.get("checks").filter(|list| !list.is_nothing()) else { continue };
         match list.items() {
             Some(items) => {
@@ -51,6 +47,11 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
                 "checks",
                 "expected a list of checks, each `- word: {name: ...}`",
             )),
+        }
+    }
+    for file in std::iter::once(&root).chain(&included) {
+        if let Some(targets) = file.get("targets") {
+            servers.read(targets, &Logins { checks: &checks }, faults);
         }
     }
     let data_dir = root.get("data_dir").filter(|node| !node.is_nothing());
@@ -162,11 +163,7 @@ impl Checks<'_> {
         }
         let letter = node.clone();
         // Only a check with two ends has a publisher.
-        let server_keys = match (kind.target, kind.ends.len()) {
-            (false, _) => &[][..],
-            (true, ..2) => &SERVERS[..3],
-            (true, _) => &SERVERS[..],
-        };
+        let server_keys = server_keys(kind);
         let mut servers = node.split(server_keys);
         let envelope_node = node.split(&ENVELOPE);
         let also: Vec<&str> = server_keys.iter().chain(&ENVELOPE).copied().collect();
@@ -176,7 +173,9 @@ impl Checks<'_> {
             self.check_envelope(envelope, kind, &letter, &path, faults);
         }
         let publisher = servers.take("publisher").map(|entry| {
-            self.servers.server(&entry.value, &format!("{path}.publisher"), faults).map(|(_, server)| server)
+            self.servers
+                .server(&entry.value, &format!("{path}.publisher"), kind.sql, faults)
+                .map(|(_, server)| server)
         });
         if let Some(entry) = servers.take("discover") {
             let path_of = format!("{path}.discover");
@@ -201,12 +200,12 @@ impl Checks<'_> {
             }
             return;
         }
-        if !kind.target && self.data_dir.is_none() {
+        if kind.is_paid() && self.data_dir.is_none() {
             let hint = "write `data_dir: /var/lib/datapulse`: a restart must not pay twice, nor forget the day's budget";
             faults.push(Fault::new(letter.place(), &path, "needs `data_dir`").hint(hint));
         }
         let targets =
-            if kind.target { self.targets(&mut servers, &letter, &path, faults) } else { Vec::new() };
+            if kind.target { self.targets(&mut servers, &letter, (&path, kind), faults) } else { Vec::new() };
         let (Some(envelope), Some(config)) = (envelope, config) else { return };
         let of_targets = targets.iter().flat_map(|(_, server, _)| server.target.labels.keys());
         let labels = envelope.labels.keys().chain(of_targets).map(String::as_str).collect();
@@ -266,13 +265,13 @@ impl Checks<'_> {
         &self,
         servers: &mut Node,
         letter: &Node,
-        path: &str,
+        (path, kind): (&str, &Kind),
         faults: &mut Faults,
     ) -> Vec<(Option<String>, Arc<Server>, Node)> {
         let (one, many) = (servers.take("target"), servers.take("targets"));
         match (one, many) {
             (Some(one), None) => {
-                let found = self.servers.server(&one.value, &format!("{path}.target"), faults);
+                let found = self.servers.server(&one.value, &format!("{path}.target"), kind.sql, faults);
                 found.map(|(name, server)| (name, server, one.value)).into_iter().collect()
             }
             (None, Some(many)) => self.many(&many.value, &format!("{path}.targets"), faults),

@@ -1,0 +1,1 @@
+//! Tables of answers and what is told of them.
