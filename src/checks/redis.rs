@@ -225,11 +225,11 @@ impl Asking {
             });
         }
         for (node, answer) in join_all(asked).await {
-            let seen = answer.map(|(seen, connection)| {
+            let said = answer.map(|(seen, connection)| {
                 self.connections.insert(node.clone(), connection);
                 seen
             });
-            self.found.insert(node, seen);
+            self.found.insert(node, said);
         }
     }
 }

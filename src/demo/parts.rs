@@ -1,4 +1,4 @@
-//! Private real servers on 127.0.0.1 for the demo and for the tests: PostgreSQL, Prometheus, Alertmanager.
+//! Private real servers on 127.0.0.1 for the demo and for the tests: PostgreSQL, Redis, Valkey, Prometheus, Alertmanager.
 //!
 //! Everything here blocks; asynchronous callers go through `task.rs`. Whatever is started runs under a keeper and ends
 //! with this process, also when it is killed with SIGKILL.
@@ -10,6 +10,7 @@ mod feed;
 mod keeper;
 mod monitoring;
 mod postgres;
+mod redis;
 pub mod redshift;
 mod stage;
 
@@ -19,6 +20,7 @@ pub use feed::Feed;
 pub use keeper::{Ending, Keeper, Signal};
 pub use monitoring::{Alertmanager, Prometheus, Sample};
 pub use postgres::{Certificate, Cluster, Mode, Settings};
+pub use redis::{Store, StoreCluster, StoreServer};
 pub use stage::{Stage, sweep};
 
 use std::fs::File;

@@ -113,14 +113,15 @@ impl Question<'_> {
             }
             Err(problem) => Some(problem),
         };
-        let readers: [(&str, fn(&Value, Asked<'_>) -> Option<View>); 2] =
-            [("NODES", View::of_nodes), ("SLOTS", View::of_slots)];
-        for (word, read) in readers {
-            if seen.view.is_none()
-                && let [Ok(told)] = connection.ask_all(&[&["CLUSTER", word]], self.deadline).await?.as_slice()
-            {
-                seen.view = read(told, asked);
-            }
+        if seen.view.is_none()
+            && let [Ok(nodes)] = connection.ask_all(&[&["CLUSTER", "NODES"]], self.deadline).await?.as_slice()
+        {
+            seen.view = View::of_nodes(nodes, asked);
+        }
+        if seen.view.is_none()
+            && let [Ok(slots)] = connection.ask_all(&[&["CLUSTER", "SLOTS"]], self.deadline).await?.as_slice()
+        {
+            seen.view = View::of_slots(slots, asked);
         }
         match refusal {
             Some(problem) if seen.view.is_none() => seen.refused(problem),

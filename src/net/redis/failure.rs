@@ -32,8 +32,8 @@ pub(super) fn refused_login(node: impl Display, error: &RedisError, exceeded: bo
     // `ERR AUTH <password> called without any password configured for the default user`, and what proxies say in its place.
     if problem.reason == Reason::Query {
         problem.reason = Reason::Auth;
-        let none = error.detail().is_some_and(|detail| detail.contains("without any password"));
-        let (why, hint) = if none {
+        let passwordless = error.detail().is_some_and(|detail| detail.contains("without any password"));
+        let (why, hint) = if passwordless {
             ("the server has no password", "leave out user: and password: of the target")
         } else {
             ("the server refused AUTH", "Redis before 6 knows no users: leave out user: of the target")
