@@ -23,6 +23,7 @@ mod isolation;
 mod moto;
 mod program;
 mod recorder;
+mod redis;
 mod replication;
 mod secrets;
 mod serve;
