@@ -165,7 +165,7 @@ impl Door {
                 command.arg(user);
             }
             command.arg(password.as_str());
-            let answer = connection.client.req_packed_command(&command).await;
+            let answer = connection.client.req_packed_command(&command).await.and_then(Value::extract_error);
             answer.map_err(|error| failure::refused_login(node, &error, connection.limit.exceeded()))?;
         }
         // Also where no password is asked for: a server that turns us away says so at the first command.
@@ -284,7 +284,8 @@ impl Connection {
         let commands: Vec<Cmd> = commands.iter().map(|words| command(words)).collect();
         let asked = commands.iter().map(|command| {
             let mut client = self.client.clone();
-            async move { client.req_packed_command(command).await }
+            // A refusal comes as a value.
+            async move { client.req_packed_command(command).await.and_then(Value::extract_error) }
         });
         let Ok(answers) = timeout_at(deadline, join_all(asked)).await else {
             return Err(Problem::new(Reason::Timeout, format!("no answer from {} in time", self.name))

@@ -147,7 +147,7 @@ fn silent(address: &Address) -> Problem {
 }
 
 /// `[id, time, microseconds, [command, arguments..], client, name]`; <https://redis.io/docs/latest/commands/slowlog-get/>
-fn slow(entry: &Value) -> Option<Slow> {
+pub(super) fn slow(entry: &Value) -> Option<Slow> {
     let [id, at, micros, command, ..] = items(entry)? else { return None };
     Some(Slow {
         id: number(id)?,

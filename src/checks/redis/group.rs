@@ -147,9 +147,12 @@ impl Group {
         let mut by_shard: BTreeMap<String, Vec<(&Address, f64)>> = BTreeMap::new();
         for (address, seen) in found {
             let (Some(member), Ok(seen)) = (self.members.get(address), seen) else { continue };
-            // In a cluster the view decides: one that was cut off believes for a while that it still is primary.
+            // In a cluster the view decides: one that was cut off, or has lost its slots, believes for a while that it still is primary.
             let is_primary = match view(found) {
-                Some(view) => view.0.iter().any(|known| known.address == *address && known.primary),
+                Some(view) => view
+                    .0
+                    .iter()
+                    .any(|known| known.address == *address && known.primary && known.shard.is_some()),
                 None => seen.info.is_primary() == Some(true),
             };
             if is_primary && seen.info.is_primary() == Some(true) {

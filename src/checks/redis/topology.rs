@@ -40,7 +40,8 @@ impl View {
                 let port = |name: &str| node.get(name).and_then(|value| slot(value)).filter(|port| *port > 0);
                 let tls = port("tls-port").filter(|_| asked.tls);
                 let Some(port) = tls.or_else(|| port("port")).or_else(|| port("tls-port")) else { continue };
-                let host = text("endpoint").or_else(|| (!node.contains_key("endpoint")).then(|| text("ip"))?);
+                let host =
+                    text("endpoint").or_else(|| (!node.contains_key("endpoint")).then(|| text("ip"))?);
                 let host = host.unwrap_or_else(|| asked.host.to_owned());
                 found.push(Known {
                     id: text("id").unwrap_or_default(),

@@ -80,7 +80,12 @@ impl StoreServer {
     pub fn replica(&self, dir: &Path, lines: &[&str]) -> Result<Self> {
         let of = format!("replicaof 127.0.0.1 {}", self.port);
         let lines: Vec<&str> = lines.iter().copied().chain([of.as_str()]).collect();
-        Self::start_with(&self.store, dir, &lines, self.password.clone())
+        self.twin(dir, &lines)
+    }
+
+    /// Starts another server in `dir` with the same password.
+    pub fn twin(&self, dir: &Path, lines: &[&str]) -> Result<Self> {
+        Self::start_with(&self.store, dir, lines, self.password.clone())
     }
 
     fn start_with(store: &Store, dir: &Path, lines: &[&str], password: String) -> Result<Self> {
@@ -229,7 +234,8 @@ impl StoreCluster {
                 bus.as_str(),
             ];
             let all: Vec<&str> = own.into_iter().chain(lines.iter().copied()).collect();
-            let server = StoreServer::start_with(store, &dir.join(number.to_string()), &all, password.clone())?;
+            let server =
+                StoreServer::start_with(store, &dir.join(number.to_string()), &all, password.clone())?;
             servers.push((server, bus.replace("cluster-port ", "")));
         }
         let Some((first, _)) = servers.first() else {
