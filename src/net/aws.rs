@@ -5,11 +5,13 @@ mod http;
 mod instances;
 mod query;
 mod sign;
+mod stores;
 mod token;
 
 pub use failure::problem;
 pub use instances::Instance;
 pub use query::{Field, Query};
+pub use stores::{Service, StoreCluster, StoreEvent, StoreNode, StoreShard, StoreSnapshot};
 pub use token::{Cluster, Login};
 
 use crate::check::{Problem, Reason};
