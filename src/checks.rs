@@ -2,6 +2,7 @@
 
 pub mod athena_query;
 pub mod logs_insights;
+pub mod memorydb;
 pub mod pg_inflight;
 pub mod pg_replication;
 pub mod pg_subscription;
@@ -19,6 +20,7 @@ use crate::net::postgres::PAUSED;
 use crate::spending::BUDGET_REMAINING;
 use athena_query::AthenaQuery;
 use logs_insights::LogsInsights;
+use memorydb::MemoryDb;
 use metrics::Handle;
 use pg_inflight::PgInflight;
 use pg_replication::PgReplication;
@@ -47,6 +49,8 @@ pub enum Config {
     LogsInsights(logs_insights::Config),
     /// The nodes of a Redis or Valkey.
     Redis(redis::Config),
+    /// Clusters of MemoryDB or ElastiCache.
+    MemoryDb(memorydb::Config),
 }
 
 /// Something to be done with a check whatever its type.
@@ -81,6 +85,7 @@ impl Config {
             Self::AthenaQuery(config) => visit.visit::<AthenaQuery>(config),
             Self::LogsInsights(config) => visit.visit::<LogsInsights>(config),
             Self::Redis(config) => visit.visit::<Redis>(config),
+            Self::MemoryDb(config) => visit.visit::<MemoryDb>(config),
         }
     }
 
@@ -95,6 +100,7 @@ impl Config {
             Self::AthenaQuery(_) => &ATHENA_QUERY,
             Self::LogsInsights(_) => &LOGS_INSIGHTS,
             Self::Redis(_) => &REDIS,
+            Self::MemoryDb(_) => &MEMORYDB,
         }
     }
 }
@@ -155,9 +161,13 @@ static REDIS: Kind = Kind::of::<Redis>(
     |node, path, also, faults| read_rest(node, path, also, faults).map(Config::Redis),
     || Redis::families(&redis::Config::default()),
 );
+static MEMORYDB: Kind = Kind::of::<MemoryDb>(
+    |node, path, also, faults| read_rest(node, path, also, faults).map(Config::MemoryDb),
+    memorydb::families_of_both,
+);
 
 /// All types of checks.
-pub static ALL: [&Kind; 8] = [
+pub static ALL: [&Kind; 9] = [
     &PG_SUBSCRIPTION,
     &PG_REPLICATION,
     &PG_INFLIGHT,
@@ -166,6 +176,7 @@ pub static ALL: [&Kind; 8] = [
     &ATHENA_QUERY,
     &LOGS_INSIGHTS,
     &REDIS,
+    &MEMORYDB,
 ];
 
 impl Kind {

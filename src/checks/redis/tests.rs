@@ -219,16 +219,22 @@ fn of_a_slow_command_only_its_name_is_shown() {
     assert_eq!(super::ask::slow(&list(&["1", "2"])), None);
 }
 
-fn seen(text: &str) -> Result<Seen, Problem> {
-    Ok(Seen { info: Info::read(text), ..Seen::default() })
+/// What came of asking a node.
+enum Said {
+    This(Seen),
+    Nothing,
 }
 
-fn lost() -> Result<Seen, Problem> {
-    Err(Problem::new(Reason::Connect, "could not connect"))
+fn seen(text: &str) -> Said {
+    Said::This(Seen { info: Info::read(text), ..Seen::default() })
 }
 
-fn found(nodes: Vec<(&str, Result<Seen, Problem>)>) -> Found {
-    nodes.into_iter().map(|(place, seen)| (address(place), seen)).collect()
+fn found(nodes: Vec<(&str, Said)>) -> Found {
+    let said = |said| match said {
+        Said::This(seen) => Ok(seen),
+        Said::Nothing => Err(Problem::new(Reason::Connect, "could not connect")),
+    };
+    nodes.into_iter().map(|(place, one)| (address(place), said(one))).collect()
 }
 
 fn learn(group: &mut Group, mut found: Found, at: Instant) -> Found {
@@ -268,14 +274,14 @@ fn a_failover_is_counted_once_and_first_shown_at_zero() {
         failovers(&mut group, &at_first),
         ["redis_failovers_total a:1 0 0", "redis_failovers_total b:1 0 0"]
     );
-    let gone = learn(&mut group, found(vec![("a:1", lost()), ("b:1", seen(REPLICA))]), now);
+    let gone = learn(&mut group, found(vec![("a:1", Said::Nothing), ("b:1", seen(REPLICA))]), now);
     assert_eq!(failovers(&mut group, &gone)[1], "redis_failovers_total b:1 0 0");
     let mut up = Answer::new();
     tell::tell_up(&mut up, &gone, &group);
     assert_eq!(lines(&mut up, &["redis_up"]), ["redis_up a:1 0 0", "redis_up b:1 0 1"]);
     for _ in 0..2 {
         let promoted = seen(&REPLICA.replace("role:slave", "role:master"));
-        let over = learn(&mut group, found(vec![("a:1", lost()), ("b:1", promoted)]), now);
+        let over = learn(&mut group, found(vec![("a:1", Said::Nothing), ("b:1", promoted)]), now);
         assert_eq!(failovers(&mut group, &over)[1], "redis_failovers_total b:1 0 1");
     }
     // Both say that they are primary: the one with the replicas is.
@@ -296,7 +302,7 @@ fn a_failover_is_counted_once_and_first_shown_at_zero() {
 fn a_new_node_that_is_promoted_at_once_is_shown_at_zero_before_it_is_one() {
     let (mut group, now) = (Group::default(), Instant::now());
     learn(&mut group, found(vec![("a:1", seen(PRIMARY))]), now);
-    let promoted = || found(vec![("a:1", lost()), ("c:1", seen("role:master\nrun_id:3"))]);
+    let promoted = || found(vec![("a:1", Said::Nothing), ("c:1", seen("role:master\nrun_id:3"))]);
     let over = learn(&mut group, promoted(), now);
     assert_eq!(failovers(&mut group, &over)[1], "redis_failovers_total c:1 0 0");
     let over = learn(&mut group, promoted(), now);
@@ -307,7 +313,7 @@ fn a_new_node_that_is_promoted_at_once_is_shown_at_zero_before_it_is_one() {
 async fn a_lost_node_that_nobody_names_is_forgotten_after_a_while() {
     let (mut group, start) = (Group::default(), Instant::now());
     learn(&mut group, found(vec![("a:1", seen(PRIMARY)), ("b:1", seen(REPLICA))]), start);
-    let alone = || found(vec![("a:1", seen("role:master\nrun_id:1")), ("b:1", lost())]);
+    let alone = || found(vec![("a:1", seen("role:master\nrun_id:1")), ("b:1", Said::Nothing)]);
     learn(&mut group, alone(), start + HOUR);
     assert_eq!(group.members.len(), 2);
     learn(&mut group, alone(), start + HOUR + Duration::from_secs(1));
@@ -318,8 +324,8 @@ async fn a_lost_node_that_nobody_names_is_forgotten_after_a_while() {
     );
 }
 
-fn in_cluster(epoch: u32, view: &View, role: &str) -> Result<Seen, Problem> {
-    Ok(Seen {
+fn in_cluster(epoch: u32, view: &View, role: &str) -> Said {
+    Said::This(Seen {
         info: Info::read(&format!("redis_mode:cluster\ncluster_enabled:1\nrole:{role}")),
         cluster: Some(Info::read(&format!("cluster_state:ok\ncluster_current_epoch:{epoch}"))),
         view: Some(view.clone()),
@@ -346,14 +352,14 @@ fn the_newest_view_is_believed_and_the_shard_outlives_its_primary() {
     assert_eq!(failovers(&mut group, &cut_off)[1], "redis_failovers_total b:1 100 1");
     // Who is taken out of the cluster is not known any more.
     let taken_out = View(vec![known("2", "b:1", Some(100), true)]);
-    learn(&mut group, found(vec![("a:1", lost()), ("b:1", in_cluster(2, &taken_out, "master"))]), now);
+    learn(&mut group, found(vec![("a:1", Said::Nothing), ("b:1", in_cluster(2, &taken_out, "master"))]), now);
     assert_eq!(group.members.len(), 1);
 }
 
 #[test]
 fn nothing_is_told_of_what_a_node_does_not_say() {
     let mut group = Group::default();
-    let nodes = learn(&mut group, found(vec![("a:1", seen("")), ("b:1", lost())]), Instant::now());
+    let nodes = learn(&mut group, found(vec![("a:1", seen("")), ("b:1", Said::Nothing)]), Instant::now());
     let mut answer = tell::tell(&nodes, &mut group);
     answer.seal();
     let names: Vec<String> = answer.columns().iter().map(|column| column.family().prometheus()).collect();

@@ -44,7 +44,7 @@ pub struct StoreCluster {
     /// Type of its nodes.
     pub node_type: String,
     /// Updates of the service that wait for their window, or are being made.
-    pub pending: f64,
+    pub pending: u32,
     /// Its shards.
     pub shards: Vec<StoreShard>,
 }

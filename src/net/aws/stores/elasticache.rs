@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 /// States of an update that is still to come.
-const STILL_TO_COME: [&str; 5] = ["not-applied", "waiting-to-start", "in-progress", "scheduling", "scheduled"];
+const STILL_TO_COME: [&str; 5] =
+    ["not-applied", "waiting-to-start", "in-progress", "scheduling", "scheduled"];
 
 /// What the description of a node says and that of its group does not.
 #[derive(Clone, Debug, Default)]
@@ -29,19 +30,21 @@ impl Aws {
         let groups =
             self.elasticache(place, ("DescribeReplicationGroups", "ReplicationGroup"), &[], deadline).await?;
         let nodes = self.elasticache(place, ("DescribeCacheClusters", "CacheCluster"), &[], deadline).await?;
-        let updates = self.elasticache(place, ("DescribeUpdateActions", "UpdateAction"), &[], deadline).await?;
-        let nodes: BTreeMap<String, CacheCluster> = nodes.iter().filter_map(|xml| cache_cluster(xml)).collect();
-        let mut pending: BTreeMap<String, f64> = BTreeMap::new();
+        let updates =
+            self.elasticache(place, ("DescribeUpdateActions", "UpdateAction"), &[], deadline).await?;
+        let nodes: BTreeMap<String, CacheCluster> =
+            nodes.iter().filter_map(|xml| cache_cluster(xml)).collect();
+        let mut pending: BTreeMap<String, u32> = BTreeMap::new();
         for update in &updates {
             let waits = element(update, "UpdateActionStatus")
                 .is_some_and(|status| STILL_TO_COME.contains(&status.as_str()));
             if let Some(group) = element(update, "ReplicationGroupId").filter(|_| waits) {
-                *pending.entry(group).or_default() += 1.0;
+                *pending.entry(group).or_default() += 1;
             }
         }
         let with_pending = |xml: &String| {
             let mut group = group(xml, &nodes);
-            group.pending = pending.get(&group.name).copied().unwrap_or(0.0);
+            group.pending = pending.get(&group.name).copied().unwrap_or(0);
             group
         };
         Ok(groups.iter().map(with_pending).collect())
@@ -83,7 +86,10 @@ impl Aws {
             asked.extend(marker.as_deref().map(|marker| ("Marker", marker)));
             let xml = self.query(ELASTICACHE, place, operation, &asked, deadline).await?;
             if !xml.contains(&format!("{operation}Result")) {
-                return Err(Problem::new(Reason::Protocol, format!("the answer of {operation} has no result")));
+                return Err(Problem::new(
+                    Reason::Protocol,
+                    format!("the answer of {operation} has no result"),
+                ));
             }
             all.extend(elements(&xml, name).map(str::to_owned));
             let next = element(&xml, "Marker").filter(|marker| !marker.is_empty());
@@ -110,7 +116,8 @@ fn group(xml: &str, nodes: &BTreeMap<String, CacheCluster>) -> StoreCluster {
     // The group's own status stands before those of its shards, or after them: what is inside them is left out.
     let inside = elements(xml, "NodeGroups").next().unwrap_or_default();
     let own = xml.replace(inside, "");
-    let shards: Vec<StoreShard> = elements(inside, "NodeGroup").map(|shard| node_group(shard, nodes)).collect();
+    let shards: Vec<StoreShard> =
+        elements(inside, "NodeGroup").map(|shard| node_group(shard, nodes)).collect();
     let first = shards.iter().flat_map(|shard| &shard.nodes).find_map(|node| nodes.get(&node.name));
     let engine = element(&own, "Engine").or_else(|| first.and_then(|node| node.engine.clone()));
     StoreCluster {
@@ -119,7 +126,7 @@ fn group(xml: &str, nodes: &BTreeMap<String, CacheCluster>) -> StoreCluster {
         engine: engine.unwrap_or_else(|| "redis".to_owned()).to_ascii_lowercase(),
         version: first.and_then(|node| node.version.clone()).unwrap_or_default(),
         node_type: element(&own, "CacheNodeType").unwrap_or_default(),
-        pending: 0.0,
+        pending: 0,
         shards,
     }
 }
@@ -174,7 +181,11 @@ mod tests {
             <NodeGroupMembers><NodeGroupMember><CacheClusterId>g-001</CacheClusterId><CurrentRole>primary</CurrentRole></NodeGroupMember>\
             <NodeGroupMember><CacheClusterId>g-002</CacheClusterId></NodeGroupMember></NodeGroupMembers></NodeGroup></NodeGroups>\
             <Status>modifying</Status><CacheNodeType>cache.t4g.small</CacheNodeType>";
-        let known = CacheCluster { status: Some("available".into()), version: Some("7.1".into()), ..CacheCluster::default() };
+        let known = CacheCluster {
+            status: Some("available".into()),
+            version: Some("7.1".into()),
+            ..CacheCluster::default()
+        };
         let found = group(xml, &BTreeMap::from([("g-001".to_owned(), known)]));
         assert_eq!((found.status.as_str(), found.version.as_str()), ("modifying", "7.1"));
         let [shard] = found.shards.as_slice() else { panic!("{found:?}") };

@@ -5,7 +5,7 @@ use super::super::{Aws, Place};
 use super::{StoreCluster, StoreEvent, StoreNode, StoreShard, StoreSnapshot, pages};
 use crate::check::{Problem, Reason};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 const TARGET: &str = "AmazonMemoryDB";
@@ -18,7 +18,7 @@ impl Aws {
         place: &Place,
         deadline: Instant,
     ) -> Result<Vec<StoreCluster>, Problem> {
-        let fields = json!({"ShowShardDetails": true});
+        let fields = ("ShowShardDetails", json!(true));
         let found = self.memorydb(place, ("DescribeClusters", "Clusters"), fields, deadline).await?;
         Ok(found.iter().map(cluster).collect())
     }
@@ -28,7 +28,7 @@ impl Aws {
         place: &Place,
         deadline: Instant,
     ) -> Result<Vec<StoreSnapshot>, Problem> {
-        let fields = json!({"ShowDetail": true});
+        let fields = ("ShowDetail", json!(true));
         let found = self.memorydb(place, ("DescribeSnapshots", "Snapshots"), fields, deadline).await?;
         Ok(found.iter().map(snapshot).collect())
     }
@@ -39,7 +39,7 @@ impl Aws {
         minutes: u64,
         deadline: Instant,
     ) -> Result<Vec<StoreEvent>, Problem> {
-        let fields = json!({"Duration": minutes});
+        let fields = ("Duration", json!(minutes));
         let found = self.memorydb(place, ("DescribeEvents", "Events"), fields, deadline).await?;
         Ok(found.iter().filter_map(event).collect())
     }
@@ -49,19 +49,21 @@ impl Aws {
         &self,
         place: &Place,
         (operation, list): (&str, &str),
-        mut fields: Value,
+        (name, value): (&str, Value),
         deadline: Instant,
     ) -> Result<Vec<Value>, Problem> {
         let mut all = Vec::new();
         let mut token: Option<String> = None;
         loop {
-            if let Some(token) = &token {
-                fields["NextToken"] = json!(token);
-            }
+            let mut fields = Map::from_iter([(name.to_owned(), value.clone())]);
+            fields.extend(token.iter().map(|token| ("NextToken".to_owned(), json!(token))));
             let call = Call { service: "memorydb", service_id: "MEMORYDB", operation };
-            let mut answer = self.json(call, TARGET, place, &fields, deadline).await?;
+            let mut answer = self.json(call, TARGET, place, &Value::Object(fields), deadline).await?;
             let Some(Value::Array(items)) = answer.get_mut(list).map(Value::take) else {
-                return Err(Problem::new(Reason::Protocol, format!("the answer of {operation} has no {list}")));
+                return Err(Problem::new(
+                    Reason::Protocol,
+                    format!("the answer of {operation} has no {list}"),
+                ));
             };
             all.extend(items);
             let next = text(&answer, "NextToken").filter(|next| !next.is_empty());
@@ -75,18 +77,21 @@ impl Aws {
 }
 
 fn cluster(found: &Value) -> StoreCluster {
-    let updates = found.get("PendingUpdates").map(|pending| items(pending, "ServiceUpdates")).unwrap_or_default();
-    let pending = updates
-        .iter()
-        .filter(|update| text(update, "Status").is_some_and(|status| STILL_TO_COME.contains(&status.as_str())));
+    let updates =
+        found.get("PendingUpdates").map(|pending| items(pending, "ServiceUpdates")).unwrap_or_default();
+    let pending = updates.iter().filter(|update| {
+        text(update, "Status").is_some_and(|status| STILL_TO_COME.contains(&status.as_str()))
+    });
     StoreCluster {
         name: text(found, "Name").unwrap_or_default(),
         status: text(found, "Status").unwrap_or_default(),
         // Before Valkey there was only one.
         engine: text(found, "Engine").unwrap_or_else(|| "redis".to_owned()).to_ascii_lowercase(),
-        version: text(found, "EnginePatchVersion").or_else(|| text(found, "EngineVersion")).unwrap_or_default(),
+        version: text(found, "EnginePatchVersion")
+            .or_else(|| text(found, "EngineVersion"))
+            .unwrap_or_default(),
         node_type: text(found, "NodeType").unwrap_or_default(),
-        pending: pending.count() as f64,
+        pending: u32::try_from(pending.count()).unwrap_or(u32::MAX),
         shards: items(found, "Shards").iter().map(shard).collect(),
     }
 }
@@ -138,7 +143,10 @@ fn time(value: &Value) -> Option<Timestamp> {
     match value {
         Value::Number(seconds) => {
             let millis = seconds.as_f64()? * 1000.0;
-            #[expect(clippy::cast_possible_truncation, reason = "a float beyond the range gives its end, which is no time")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a float beyond the range gives its end, which is no time"
+            )]
             Timestamp::from_millisecond(millis as i64).ok()
         }
         Value::String(text) => text.parse().ok(),
@@ -153,7 +161,7 @@ mod tests {
     #[test]
     fn what_the_api_leaves_out_is_absent() {
         let bare = cluster(&json!({"Name": "a", "Shards": [{"Name": "0001", "Nodes": [{"Name": "n"}]}]}));
-        assert_eq!((bare.engine.as_str(), bare.pending), ("redis", 0.0));
+        assert_eq!((bare.engine.as_str(), bare.pending), ("redis", 0));
         assert_eq!((bare.shards[0].wanted, bare.shards[0].nodes[0].status.clone()), (None, None));
         assert_eq!(snapshot(&json!({"Source": "manual"})).taken, None);
         assert_eq!(event(&json!({"Message": "without a time"})), None);
@@ -162,7 +170,7 @@ mod tests {
     #[test]
     fn pending_updates_are_those_that_are_still_to_come_and_a_snapshot_is_as_old_as_its_last_shard() {
         let updates = json!({"ServiceUpdates": [{"Status": "available"}, {"Status": "complete"}, {"Status": "scheduled"}]});
-        assert_eq!(cluster(&json!({"Name": "a", "PendingUpdates": updates})).pending, 2.0);
+        assert_eq!(cluster(&json!({"Name": "a", "PendingUpdates": updates})).pending, 2);
         let found = json!({"Source": "automated", "Status": "available", "ClusterConfiguration": {
             "Name": "a", "Shards": [{"SnapshotCreationTime": 10.5}, {"SnapshotCreationTime": "1970-01-01T00:00:20Z"}]}});
         assert_eq!(snapshot(&found).taken, Timestamp::from_second(20).ok());
