@@ -161,6 +161,15 @@ impl MemoryDb {
             in_time(Box::pin(self.aws.store_clusters(service, &self.place, deadline)), deadline).await?;
         clusters.retain(|cluster| self.wants(&cluster.name));
         clusters.sort_by(|a, b| a.name.cmp(&b.name));
+        match in_time(Box::pin(self.aws.store_updates(service, &self.place, deadline)), deadline).await {
+            Ok(None) => {}
+            Ok(Some(pending)) => {
+                for cluster in &mut clusters {
+                    cluster.pending = Some(pending.get(&cluster.name).copied().unwrap_or(0));
+                }
+            }
+            Err(problem) => notes.push(problem),
+        }
         let snapshots =
             in_time(Box::pin(self.aws.store_snapshots(service, &self.place, deadline)), deadline).await;
         let span = self.counted.span(context.now);
@@ -201,7 +210,7 @@ fn tell(told: &Told, config: &Config, counted: &Counted, now: Timestamp) -> Answ
         let shards = cluster.shards.len().to_string();
         let info = [of[0], &cluster.status, &cluster.engine, &cluster.version, &cluster.node_type, &shards];
         answer.set(&families.info, info, 1.0);
-        answer.set(&families.pending, of, f64::from(cluster.pending));
+        answer.set_some(&families.pending, of, cluster.pending.map(f64::from));
         for shard in &cluster.shards {
             tell_shard(&mut answer, families, of[0], shard, config.expect);
         }

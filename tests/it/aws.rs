@@ -668,7 +668,7 @@ fn a_role_is_assumed_for_a_check_that_names_one() {
 }
 
 /// What a policy of docs/iam allows to our own calls.
-fn policy(name: &str) -> BTreeSet<String> {
+pub(crate) fn policy(name: &str) -> BTreeSet<String> {
     let path = root().join("docs/iam").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let policy: Value = serde_json::from_str(&text).unwrap();

@@ -11,6 +11,7 @@ use crate::check::{Problem, Reason};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -43,8 +44,8 @@ pub struct StoreCluster {
     pub version: String,
     /// Type of its nodes.
     pub node_type: String,
-    /// Updates of the service that wait for their window, or are being made.
-    pub pending: u32,
+    /// Updates of the service that wait for their window, or are being made; `None` where they are asked for apart.
+    pub pending: Option<u32>,
     /// Its shards.
     pub shards: Vec<StoreShard>,
 }
@@ -113,6 +114,22 @@ impl Aws {
         match service {
             Service::Memorydb => self.memorydb_clusters(place, deadline).await,
             Service::Elasticache => self.elasticache_groups(place, deadline).await,
+        }
+    }
+
+    /// How many updates wait for each cluster, where that is a question of its own; `None`: the clusters say it.
+    ///
+    /// # Errors
+    /// As [`Aws::store_clusters`].
+    pub async fn store_updates(
+        &self,
+        service: Service,
+        place: &Place,
+        deadline: Instant,
+    ) -> Result<Option<BTreeMap<String, u32>>, Problem> {
+        match service {
+            Service::Memorydb => Ok(None),
+            Service::Elasticache => self.elasticache_updates(place, deadline).await.map(Some),
         }
     }
 

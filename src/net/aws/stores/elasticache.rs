@@ -30,24 +30,26 @@ impl Aws {
         let groups =
             self.elasticache(place, ("DescribeReplicationGroups", "ReplicationGroup"), &[], deadline).await?;
         let nodes = self.elasticache(place, ("DescribeCacheClusters", "CacheCluster"), &[], deadline).await?;
-        let updates =
-            self.elasticache(place, ("DescribeUpdateActions", "UpdateAction"), &[], deadline).await?;
         let nodes: BTreeMap<String, CacheCluster> =
             nodes.iter().filter_map(|xml| cache_cluster(xml)).collect();
+        Ok(groups.iter().map(|xml| group(xml, &nodes)).collect())
+    }
+
+    pub(super) async fn elasticache_updates(
+        &self,
+        place: &Place,
+        deadline: Instant,
+    ) -> Result<BTreeMap<String, u32>, Problem> {
+        let found = self.elasticache(place, ("DescribeUpdateActions", "UpdateAction"), &[], deadline).await?;
         let mut pending: BTreeMap<String, u32> = BTreeMap::new();
-        for update in &updates {
+        for update in &found {
             let waits = element(update, "UpdateActionStatus")
                 .is_some_and(|status| STILL_TO_COME.contains(&status.as_str()));
             if let Some(group) = element(update, "ReplicationGroupId").filter(|_| waits) {
                 *pending.entry(group).or_default() += 1;
             }
         }
-        let with_pending = |xml: &String| {
-            let mut group = group(xml, &nodes);
-            group.pending = pending.get(&group.name).copied().unwrap_or(0);
-            group
-        };
-        Ok(groups.iter().map(with_pending).collect())
+        Ok(pending)
     }
 
     pub(super) async fn elasticache_snapshots(
@@ -126,7 +128,7 @@ fn group(xml: &str, nodes: &BTreeMap<String, CacheCluster>) -> StoreCluster {
         engine: engine.unwrap_or_else(|| "redis".to_owned()).to_ascii_lowercase(),
         version: first.and_then(|node| node.version.clone()).unwrap_or_default(),
         node_type: element(&own, "CacheNodeType").unwrap_or_default(),
-        pending: 0,
+        pending: None,
         shards,
     }
 }

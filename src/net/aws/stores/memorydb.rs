@@ -91,7 +91,7 @@ fn cluster(found: &Value) -> StoreCluster {
             .or_else(|| text(found, "EngineVersion"))
             .unwrap_or_default(),
         node_type: text(found, "NodeType").unwrap_or_default(),
-        pending: u32::try_from(pending.count()).unwrap_or(u32::MAX),
+        pending: Some(u32::try_from(pending.count()).unwrap_or(u32::MAX)),
         shards: items(found, "Shards").iter().map(shard).collect(),
     }
 }
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn what_the_api_leaves_out_is_absent() {
         let bare = cluster(&json!({"Name": "a", "Shards": [{"Name": "0001", "Nodes": [{"Name": "n"}]}]}));
-        assert_eq!((bare.engine.as_str(), bare.pending), ("redis", 0));
+        assert_eq!((bare.engine.as_str(), bare.pending), ("redis", Some(0)));
         assert_eq!((bare.shards[0].wanted, bare.shards[0].nodes[0].status.clone()), (None, None));
         assert_eq!(snapshot(&json!({"Source": "manual"})).taken, None);
         assert_eq!(event(&json!({"Message": "without a time"})), None);
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn pending_updates_are_those_that_are_still_to_come_and_a_snapshot_is_as_old_as_its_last_shard() {
         let updates = json!({"ServiceUpdates": [{"Status": "available"}, {"Status": "complete"}, {"Status": "scheduled"}]});
-        assert_eq!(cluster(&json!({"Name": "a", "PendingUpdates": updates})).pending, 2);
+        assert_eq!(cluster(&json!({"Name": "a", "PendingUpdates": updates})).pending, Some(2));
         let found = json!({"Source": "automated", "Status": "available", "ClusterConfiguration": {
             "Name": "a", "Shards": [{"SnapshotCreationTime": 10.5}, {"SnapshotCreationTime": "1970-01-01T00:00:20Z"}]}});
         assert_eq!(snapshot(&found).taken, Timestamp::from_second(20).ok());
