@@ -1,5 +1,5 @@
-//! The demo: two private PostgreSQL servers with a replication under load, and on one of them databases that play a data
-//! lake and Redshift; all of it watched by datapulse, with faults on request.
+//! The demo: two private PostgreSQL servers with a replication under load, on one of them databases that play a data
+//! lake and Redshift, and a Redis with its replica; all of it watched by datapulse, with faults on request.
 //!
 //! The [`crew`] is one thread that owns all servers; it takes orders and says how things stand. The [`watch`] asks
 //! Prometheus for alerts and keeps the [`diary`]; the [`site`] shows both on the demo's own page. [`running`] lets other
@@ -16,6 +16,7 @@ pub mod replication;
 pub mod rules;
 pub mod running;
 pub mod site;
+pub mod store;
 pub mod warehouse;
 pub mod watch;
 pub mod world;
@@ -35,12 +36,21 @@ pub enum Fault {
     LongQuery,
     /// Cut off all devices of one country
     CountryDrop,
+    /// Lose the primary of the cache to its replica
+    RedisFailover,
 }
 
 impl Fault {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 6] =
-        [Self::Disable, Self::Lock, Self::Conflict, Self::PublisherDown, Self::LongQuery, Self::CountryDrop];
+    pub const ALL: [Self; 7] = [
+        Self::Disable,
+        Self::Lock,
+        Self::Conflict,
+        Self::PublisherDown,
+        Self::LongQuery,
+        Self::CountryDrop,
+        Self::RedisFailover,
+    ];
 
     /// The word of the command line.
     pub fn word(self) -> &'static str {
@@ -51,6 +61,7 @@ impl Fault {
             Self::PublisherDown => "publisher-down",
             Self::LongQuery => "long-query",
             Self::CountryDrop => "country-drop",
+            Self::RedisFailover => "redis-failover",
         }
     }
 
@@ -68,6 +79,7 @@ impl Fault {
             Self::PublisherDown => "Stop the publisher",
             Self::LongQuery => "Forget the period of a query",
             Self::CountryDrop => "Cut off a country",
+            Self::RedisFailover => "Lose the cache's primary",
         }
     }
 
@@ -88,6 +100,7 @@ impl Fault {
             Self::CountryDrop => {
                 "no device of the Philippines connects any more, and an hour goes by at once"
             }
+            Self::RedisFailover => "kill -9 the primary of Redis, and make a primary of its replica",
         }
     }
 
@@ -104,6 +117,9 @@ impl Fault {
                 "an analyst forgets the period, and the query slows everybody down for hours before anyone looks"
             }
             Self::CountryDrop => "a carrier has an outage and does not notice; customers call before it does",
+            Self::RedisFailover => {
+                "a machine dies; sessions go on, and nobody knows that the next loss takes them all"
+            }
         }
     }
 
@@ -116,6 +132,7 @@ impl Fault {
             Self::PublisherDown => "PostgresSubscriptionPublisherUnreachable",
             Self::LongQuery => "RedshiftQueryLongRunning",
             Self::CountryDrop => "DeviceConnectionsZero",
+            Self::RedisFailover => "RedisFailover",
         }
     }
 }

@@ -58,7 +58,11 @@ impl Servers<'_> {
         let needed =
             target.as_ref().map_or(node.get("auth").is_none(), |target| !target.aws_names_the_user());
         let iam = node.get("auth").is_some();
-        if sql && node.get("database").is_none_or(Node::is_nothing) {
+        // One that is written wrong is told as such.
+        let misspelt = node.entries().unwrap_or_default().iter().filter_map(|entry| entry.key.text());
+        let misspelt =
+            misspelt.filter(|key| *key != "database").any(|key| suggest(key, ["database"]).is_some());
+        if sql && !misspelt && node.get("database").is_none_or(Node::is_nothing) {
             faults.push(Fault::new(node.place(), format!("{path}.database"), "missing key"));
         }
         if needed && (sql || iam) && node.get("user").is_none_or(Node::is_nothing) {

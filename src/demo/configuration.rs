@@ -8,9 +8,10 @@ use std::path::Path;
 pub fn text(built: &Built) -> String {
     format!(
         "# Made by `datapulse demo`; a real one looks just like it. Change it and reload: kill -HUP, or POST /-/reload.\n\n\
-         {}{REPLICATION}{}",
+         {}{REPLICATION}{}{}",
         targets(built),
-        analytics()
+        analytics(),
+        built.cache.map_or_else(String::new, |port| cache(port, &built.dir))
     )
 }
 
@@ -124,6 +125,25 @@ fn analytics() -> String {
     )
 }
 
+/// The check of the cache, whose target is written in place.
+fn cache(port: u16, dir: &Path) -> String {
+    format!(
+        r#"  # A Redis and its replica, found from the one that is named here.
+  - redis:
+      name: cache
+      target:
+        host: 127.0.0.1
+        port: {port}
+        user: datapulse            # may run INFO, PING and SLOWLOG, and reads no key
+        password: "file:{}"
+        tls: disable
+      every: 2s                    # the default is 30s
+      timeout: 2s
+"#,
+        password(dir)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parts::Stage;
@@ -132,10 +152,12 @@ mod tests {
     #[test]
     fn the_configuration_of_the_demo_has_no_fault() {
         let stage = Stage::new(&std::env::temp_dir(), "datapulse-configuration").unwrap();
-        let built =
-            Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: stage.path().to_owned() };
-        std::fs::write(built.config(), text(&built)).unwrap();
-        let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
-        assert_eq!(plan.assignments.len(), 5);
+        for (cache, checks) in [(None, 5), (Some(13), 6)] {
+            let dir = stage.path().to_owned();
+            let built = Built { version: "18.1".into(), publisher: 11, subscriber: 12, cache, dir };
+            std::fs::write(built.config(), text(&built)).unwrap();
+            let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
+            assert_eq!(plan.assignments.len(), checks);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::diary::{Diary, Kind};
 use super::parts::{Binaries, Error, Prometheus, Result, Stage, find_postgres, random_word, sweep};
 use super::replication::{Passwords, Replication};
+use super::store::Stores;
 use super::world::World;
 use super::{Fault, configuration, rules};
 use crate::task;
@@ -63,6 +64,8 @@ pub struct Built {
     pub publisher: u16,
     /// Port of the subscriber on 127.0.0.1.
     pub subscriber: u16,
+    /// Port of the Redis that is asked, on 127.0.0.1; `None` where Redis is not installed.
+    pub cache: Option<u16>,
     /// Directory of everything; it holds `datapulse.yml` and `pgpass`.
     pub dir: PathBuf,
 }
@@ -201,9 +204,19 @@ fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, World, Built
         )
     });
     keep(&dir.join("pgpass"), &lines.concat())?;
-    go_on("making databases lake, where devices connect, and warehouse, which plays Redshift")?;
-    let world = World::around(replication, dir)?;
-    let built = Built { version: binaries.version, publisher, subscriber, dir: dir.to_owned() };
+    go_on(
+        "making databases lake, where devices connect, and warehouse, which plays Redshift, and a Redis with a replica",
+    )?;
+    let stores = match Stores::start(dir, &passwords.datapulse) {
+        Err(missing @ Error::Missing { .. }) => {
+            (brief.say)(&format!("the demo goes on without a cache: {missing}"));
+            None
+        }
+        stores => Some(stores?),
+    };
+    let cache = stores.as_ref().map(Stores::port);
+    let world = World::around(replication, stores, dir)?;
+    let built = Built { version: binaries.version, publisher, subscriber, cache, dir: dir.to_owned() };
     write(&built.config(), &configuration::text(&built))?;
     go_on("starting datapulse and Prometheus")?;
     Ok((stage, world, built))

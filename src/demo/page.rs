@@ -180,7 +180,36 @@ fn beside(html: &mut String, view: &View<'_>) {
     let facts: Vec<_> = oldest.into_iter().chain(long).collect();
     let address = format!("queries of Redshift, played by database warehouse on port {subscriber}");
     one(html, "warehouse", &address, (class, &word), &facts);
+    if let Some(port) = view.built.cache {
+        cache(html, view, port);
+    }
     html.push_str("</ol>\n");
+}
+
+/// The Redis with its replica.
+fn cache(html: &mut String, view: &View<'_>, port: u16) {
+    let cache = Look::at(&view.checks, "cache");
+    let lost = cache.all("redis_up").filter(|(_, up)| *up == 0.0).count();
+    let primaries: Vec<String> = cache
+        .all("redis_node_primary")
+        .filter(|(_, primary)| *primary == 1.0)
+        .map(|(labels, _)| label(labels, "node").to_owned())
+        .collect();
+    let (class, word) = match (cache.problem("own"), cache.ran(), lost, primaries.len()) {
+        (Some(reason), ..) => ("down", format!("fails: {reason}")),
+        (None, false, ..) => ("waiting", "waiting".to_owned()),
+        (None, true, 0, 1) => ("up", "primary and replica".to_owned()),
+        (None, true, _, 1) => ("partly", format!("{lost} lost")),
+        (None, true, _, 0) => ("down", "no primary".to_owned()),
+        (None, true, _, _) => ("down", "two primaries".to_owned()),
+    };
+    let failovers: f64 = cache.all("redis_failovers_total").map(|(_, count)| count).sum();
+    let facts = [
+        ("primary", primaries.first().cloned().unwrap_or_else(|| ABSENT.to_owned())),
+        ("failovers", format!("{failovers}")),
+    ];
+    let address = format!("Redis, asked from port {port}");
+    one(html, "cache", &address, (class, &word), &facts);
 }
 
 fn minutes(seconds: f64) -> String {
@@ -287,7 +316,7 @@ fn closer(html: &mut String, view: &View<'_>) {
     let exporter = view.exporter;
     html.push_str(&format!(
         "<section class=\"closer\"><h2>Look closer</h2>\n<dl>\n\
-         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep -E '^(pg|redshift|device)_'</code></dd></div>\n\
+         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep -E '^(pg|redshift|device|redis)_'</code></dd></div>\n\
          <div><dt>what the login may do, and how many series result</dt><dd><code>datapulse doctor --config.file {config}</code></dd></div>\n\
          <div><dt>one run of every check, in the terminal</dt><dd><code>datapulse once --config.file {config}</code></dd></div>\n\
          <div><dt>the publisher</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {publisher} -U postgres shop</code></dd></div>\n\
@@ -324,7 +353,13 @@ mod tests {
         alerts: Option<&[Alert]>,
         events: Vec<Event>,
     ) -> String {
-        let built = Built { version: "18.1".into(), publisher: 11, subscriber: 12, dir: "/tmp/d".into() };
+        let built = Built {
+            version: "18.1".into(),
+            publisher: 11,
+            subscriber: 12,
+            cache: None,
+            dir: "/tmp/d".into(),
+        };
         let now = Timestamp::from_second(100).unwrap();
         html(&View {
             standing,

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 /// The bundled rules, under the names that the demo gives their files.
-pub const BUNDLED: [(&str, &str); 4] = [
+pub const BUNDLED: [(&str, &str); 5] = [
     ("replication.yml", include_str!("../../alerts/replication.yml")),
     ("inflight.yml", include_str!("../../alerts/inflight.yml")),
     ("devices.yml", include_str!("../../alerts/devices.yml")),
+    ("stores.yml", include_str!("../../alerts/stores.yml")),
     ("self.yml", include_str!("../../alerts/self.yml")),
 ];
 

@@ -1,7 +1,8 @@
-//! All that the demo watches, the replication, the lake and the warehouse, and what can be broken there.
+//! All that the demo watches, the replication, the lake, the warehouse and the cache, and what can be broken there.
 
-use super::parts::{Feed, Result};
+use super::parts::{Error, Feed, Result};
 use super::replication::Replication;
+use super::store::Stores;
 use super::{Fault, lake, warehouse};
 use std::path::Path;
 
@@ -10,14 +11,16 @@ use std::path::Path;
 pub struct World {
     _load: [Feed; 2],
     replication: Replication,
+    /// `None`: Redis is not installed.
+    stores: Option<Stores>,
 }
 
 impl World {
     /// Adds lake and warehouse to the subscriber's server. Logs and scripts of the load go to `dir`.
-    pub fn around(replication: Replication, dir: &Path) -> Result<Self> {
+    pub fn around(replication: Replication, stores: Option<Stores>, dir: &Path) -> Result<Self> {
         let server = replication.subscriber();
         let load = [lake::start(server, dir)?, warehouse::start(server, dir)?];
-        Ok(Self { _load: load, replication })
+        Ok(Self { _load: load, replication, stores })
     }
 
     /// Breaks one thing; nothing happens when it is broken already.
@@ -29,6 +32,10 @@ impl World {
             Fault::PublisherDown => self.replication.stop_publisher(),
             Fault::LongQuery => warehouse::begin_long(self.replication.subscriber()),
             Fault::CountryDrop => lake::silence(self.replication.subscriber()),
+            Fault::RedisFailover => match &mut self.stores {
+                Some(stores) => stores.fail_over(),
+                None => Err(Error::Missing { tool: "Redis".to_owned(), searched: "PATH".to_owned() }),
+            },
         }
     }
 
@@ -36,7 +43,8 @@ impl World {
     pub fn heal(&mut self) -> Result<()> {
         let replication = self.replication.heal();
         let server = self.replication.subscriber();
-        replication.and(warehouse::end_long(server)).and(lake::restore(server))
+        let stores = self.stores.as_mut().map_or(Ok(()), Stores::heal);
+        replication.and(warehouse::end_long(server)).and(lake::restore(server)).and(stores)
     }
 }
 
@@ -68,7 +76,7 @@ mod tests {
         let mut replication = Replication::start(&binaries, stage.path()).unwrap();
         let passwords = Passwords { datapulse: "one".to_owned(), replicator: "two".to_owned() };
         replication.fill(&passwords).unwrap();
-        let mut world = World::around(replication, stage.path()).unwrap();
+        let mut world = World::around(replication, None, stage.path()).unwrap();
 
         let devices = "select country, count(distinct device) from device_connections group by 1 order by 1";
         let levels =

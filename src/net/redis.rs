@@ -139,7 +139,7 @@ impl Door {
             Ok(result) => result,
             Err(_) => Err(Problem::new(Reason::ConnectTimeout, format!("could not log in to {node}"))
                 .because("it accepted the connection, but the login did not end in time")
-                .hint("a server that hangs, a proxy without a server behind it, or a slow network")),
+                .hint("a server that hangs, a port that does not speak TLS, a proxy without a server behind it, or a slow network")),
         }
     }
 

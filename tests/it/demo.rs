@@ -155,6 +155,12 @@ fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
         quiet.into_iter().all(|words| page.contains(words)).then_some(())
     });
 
+    assert!(demo.order(&["break", "redis-failover"]).contains("RedisFailover"));
+    demo.wait(FIRING, "failover firing", |alerts| alerts.iter().any(|alert| alert == "RedisFailover"));
+    assert!(demo.page().contains("<dt>failovers</dt><dd>1</dd>"), "{}", demo.page());
+    demo.order(&["heal"]);
+    eventually("the lost one is a replica", || demo.page().contains("primary and replica").then_some(()));
+
     let directory = demo.directory();
     assert!(!users(&directory).is_empty());
     demo.keeper.signal(Signal::Term).unwrap();
