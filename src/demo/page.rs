@@ -192,7 +192,7 @@ fn cache(html: &mut String, view: &View<'_>, port: u16) {
     let lost = cache.all("redis_up").filter(|(_, up)| *up == 0.0).count();
     let primaries: Vec<String> = cache
         .all("redis_node_primary")
-        .filter(|(_, primary)| *primary == 1.0)
+        .filter(|(_, primary)| *primary > 0.0)
         .map(|(labels, _)| label(labels, "node").to_owned())
         .collect();
     let (class, word) = match (cache.problem("own"), cache.ran(), lost, primaries.len()) {
