@@ -463,6 +463,40 @@ mod tests {
     }
 
     #[test]
+    fn a_store_needs_neither_user_nor_database_and_is_not_discovered() {
+        let named =
+            "targets:\n  a: {host: h, labels: {tier: cache}}\n  b: {host: h, labels: {tier: cache}}\n";
+        for checks in [
+            "  - redis: {name: n, target: a}\n  - redis: {name: m, target: b}\n",
+            "  - redis: {name: n, targets: [a, b]}\n",
+            "  - redis: {name: n, targets: {match: {tier: cache}}}\n",
+        ] {
+            let plan = load("store", &format!("{named}checks:\n{checks}"), &[]).unwrap();
+            assert_eq!(plan.assignments.len(), 2, "{checks}");
+            assert!(plan.references().is_empty());
+        }
+        let both = format!(
+            "{named}checks:\n  - redis: {{name: n, target: a}}\n  - pg_inflight: {{name: m, target: a}}\n"
+        );
+        let faults = load("store-and-sql", &both, &[]).unwrap_err();
+        for fault in [
+            "c.yml:2:6: targets.a.user: missing key",
+            "c.yml:2:6: targets.a.database: missing key",
+            "targets.b",
+        ] {
+            assert!(faults.contains(fault), "{faults}");
+        }
+        let elsewhere = "checks:\n  - redis: {name: n, target: {from: 'ssm-path:/cache/'}}\n";
+        let plan = load("store-from", elsewhere, &[]).unwrap();
+        let needed: Vec<String> = plan.references().iter().map(ToString::to_string).collect();
+        assert_eq!(needed, ["ssm:/cache/hostname", "ssm:/cache/password"], "the others may be missing");
+        let iam = "checks:\n  - redis: {name: n, target: {host: clustercfg.s.abc.memorydb.eu-west-1.amazonaws.com, auth: iam}}\n";
+        assert!(load("store-iam", iam, &[]).unwrap_err().contains("target.user: missing key"));
+        let found = "checks:\n  - redis: {name: n, discover: {rds: {user: u, database: d}}}\n";
+        assert!(load("store-discover", found, &[]).unwrap_err().contains("redis.discover: unknown key"));
+    }
+
+    #[test]
     fn only_where_aws_names_the_user_it_may_be_left_out() {
         let target = |keys: &str| {
             format!("checks:\n  - pg_replication: {{name: n, target: {{database: d, {keys}}}}}\n")

@@ -13,9 +13,10 @@ use ::redis::aio::{ConnectionLike, MultiplexedConnection};
 use ::redis::{AsyncConnectionConfig, Cmd, IntoConnectionInfo, RedisError};
 use futures_util::future::join_all;
 use rustls::pki_types::ServerName;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
@@ -62,8 +63,9 @@ impl fmt::Display for Address {
 pub struct Door {
     server: Arc<Server>,
     vault: Arc<Vault>,
-    /// Shared by the nodes: a password that one of them refuses is wrong at the others too.
-    refusals: Mutex<Refusals>,
+    every: Duration,
+    /// By node: users are not replicated, and one node that does not know ours must not keep us from the others.
+    refusals: Mutex<BTreeMap<Address, Refusals>>,
 }
 
 /// A live connection to one node. Dropping it ends its task and closes it.
@@ -84,7 +86,7 @@ struct Login {
 impl Door {
     /// A door; nobody is asked yet. A refused login is tried again after 1, 2, 4 and then every 8 of `every`.
     pub fn new(server: Arc<Server>, vault: Arc<Vault>, every: Duration) -> Self {
-        Self { server, vault, refusals: Mutex::new(Refusals::new(every)) }
+        Self { server, vault, every, refusals: Mutex::default() }
     }
 
     /// The name of the target, for messages.
@@ -115,8 +117,8 @@ impl Door {
     /// `dns`, `connect`, `connect_timeout`, `tls`, `auth`, `secret`, `credentials`, `too_many`, `too_large`, `protocol`, `io`.
     pub async fn open(&self, node: &Address, deadline: Instant) -> Result<Connection, Problem> {
         let mut used = self.secrets();
-        if self.refusals().resting(&used, Instant::now()) {
-            let what = format!("the login to {} was refused, and is not tried again yet", self.server.name);
+        if self.refusals().get(node).is_some_and(|refusals| refusals.resting(&used, Instant::now())) {
+            let what = format!("the login to {node} was refused, and is not tried again yet");
             return Err(Problem::new(Reason::Auth, what).hint(
                 "it is tried at once when the secret changes, or after a reload that changes the check",
             ));
@@ -127,9 +129,13 @@ impl Door {
             result = self.try_open(node, deadline).await;
         }
         match &result {
-            Err(problem) if problem.reason == Reason::Auth => self.refusals().add(used, Instant::now()),
+            Err(problem) if problem.reason == Reason::Auth => {
+                let refusals = &mut *self.refusals();
+                let own = refusals.entry(node.clone()).or_insert_with(|| Refusals::new(self.every));
+                own.add(used, Instant::now());
+            }
             Err(_) => {}
-            Ok(_) => self.refusals().forget(),
+            Ok(_) => drop(self.refusals().remove(node)),
         }
         result
     }
@@ -217,7 +223,7 @@ impl Door {
         problem
     }
 
-    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+    fn refusals(&self) -> MutexGuard<'_, BTreeMap<Address, Refusals>> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

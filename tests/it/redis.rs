@@ -523,3 +523,72 @@ fn tls_is_verified_by_the_name_of_the_target_where_nodes_announce_addresses() {
         assert!(program.get("/").contains(why), "{why}: {}", program.get("/"));
     }
 }
+
+/// A server that plays Redis: answers the first command with these bytes, and gives what it was.
+fn fake(answer: Vec<u8>) -> (u16, std::sync::mpsc::Receiver<String>) {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = std::sync::mpsc::sync_channel(64);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut bytes = [0; 4096];
+            let Ok(length) = stream.read(&mut bytes) else { continue };
+            drop(tell.try_send(String::from_utf8_lossy(&bytes[..length]).into_owned()));
+            // A client that has seen enough hangs up.
+            drop(stream.write_all(&answer));
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn a_login_by_iam_is_a_signed_request_of_a_quarter_of_an_hour() {
+    for (service, cluster) in
+        [("memorydb", "memorydb"), ("elasticache", "elasticache"), ("elasticache", "elasticache_serverless")]
+    {
+        let (port, told) = fake(b"-WRONGPASS no\r\n".to_vec());
+        let text = format!(
+            "checks:\n  - redis: {{name: n, every: 1s, target: {{host: 127.0.0.1, port: {port}, user: eye, auth: iam, cluster: {{{cluster}: Stores}}, region: eu-west-1, tls: disable}}}}\n"
+        );
+        let program = Program::start_as("redis-iam", &text, &[], |command, _| {
+            command.env("AWS_ACCESS_KEY_ID", "AKIASTAGE").env("AWS_SECRET_ACCESS_KEY", "canary-secret-key");
+            command.env("AWS_EC2_METADATA_DISABLED", "true");
+        });
+        let login = told.recv_timeout(crate::stage::LIMIT).unwrap();
+        let words: Vec<&str> = login.split("\r\n").collect();
+        assert_eq!((words[2], words[4]), ("AUTH", "eye"), "{login}");
+        let token = words[6];
+        assert!(token.starts_with("stores/?Action=connect&User=eye"), "{token}");
+        assert_eq!(
+            token.contains("&ResourceType=ServerlessCache"),
+            cluster.ends_with("serverless"),
+            "{token}"
+        );
+        for part in
+            ["&X-Amz-Expires=900", &format!("%2Feu-west-1%2F{service}%2Faws4_request"), "&X-Amz-Signature="]
+        {
+            assert!(token.contains(part), "{part}: {token}");
+        }
+        program.wait_for("datapulse_check_failures_total", &[("reason", "auth")], |count| count >= 1.0);
+        assert!(!program.log().contains("X-Amz-Signature") && !program.get("/").contains("X-Amz-Signature"));
+    }
+}
+
+#[test]
+fn an_answer_without_end_is_refused_and_one_that_is_none_is_named() {
+    let mut flood = b"$400000000\r\n".to_vec();
+    flood.resize(12_000_000, b'x');
+    for (answer, reason) in
+        [(flood, "too_large"), (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), "protocol"), (Vec::new(), "io")]
+    {
+        let (port, _told) = fake(answer);
+        let text = format!(
+            "checks:\n  - redis: {{name: n, every: 1s, target: {{host: 127.0.0.1, port: {port}, tls: disable}}}}\n"
+        );
+        let program = Program::start(&format!("redis-{reason}"), &text, &[]);
+        program.wait_for("datapulse_check_failures_total", &[("reason", reason)], |count| count >= 1.0);
+        assert_eq!(program.scrape().value("redis_up", &[]), Some(0.0));
+    }
+}
