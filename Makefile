@@ -14,7 +14,7 @@ build: ## Build target/debug/datapulse
 	@scripts/setup.sh build
 	cargo build --locked
 
-demo: ## Start a PostgreSQL pair under load, Prometheus and datapulse, and a page to break it; Ctrl-C stops it all
+demo: ## Start a PostgreSQL pair under load, a Redis pair, Prometheus and datapulse, and a page to break it; Ctrl-C stops it all
 	@scripts/setup.sh demo
 	cargo build --locked
 	@exec $(TARGET)/debug/datapulse demo

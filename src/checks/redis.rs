@@ -150,12 +150,16 @@ impl Check for Redis {
         let mut asking = Asking { found: Found::new(), connections: BTreeMap::new() };
         asking.all(self, &seed, context.deadline).await;
         let Asking { mut found, connections } = asking;
+        let target_answers = found.get(&seed).is_some_and(Result::is_ok);
         let times = (context.now, Instant::now());
         self.group.learn(&mut found, connections, (&seed, self.config.remember.duration()), times);
         tell::tell_up(&mut end.facts, &found, &self.group);
         end.rows = Some(tell::listing(&found, &self.group));
         end.result = match self.usable(&found) {
             Ok(()) => Ok(tell::tell(&found, &mut self.group)),
+            Err(problem) if target_answers && found.values().all(Result::is_err) => Err(problem.hint(
+                "the target answers, and its nodes announce addresses that cannot be reached from here: write addresses:, or reach: target_host",
+            )),
             Err(problem) => Err(problem),
         };
         self.learned.extend(found.iter().filter_map(|(address, seen)| {

@@ -381,6 +381,50 @@ fn nodes_behind_nat_are_found_by_a_list_or_at_the_host_of_the_target() {
 }
 
 #[test]
+fn nodes_of_a_cluster_that_announce_a_name_of_their_own_network_are_found_at_the_host_of_the_target() {
+    let folder = stage("redis-names");
+    let lines = ["cluster-announce-hostname inside.invalid", "cluster-preferred-endpoint-type hostname"];
+    let cluster = StoreCluster::start(&redis(), folder.path(), 3, &lines).unwrap();
+    let servers: Vec<&StoreServer> = cluster.servers.iter().collect();
+    allow(&servers, &rights());
+    let announced = |server: &StoreServer| format!("inside.invalid:{}", server.port());
+    let program = Program::start("redis-names", &config(servers[0], "every: 1s, "), &[]);
+    program.wait_for("redis_up", &[("node", &announced(servers[5]))], |up| up == 0.0);
+    program.wait_for("datapulse_check_failures_total", &[("reason", "dns")], |count| count >= 1.0);
+    assert!(program.get("/").contains("write addresses:, or reach: target_host"), "{}", program.get("/"));
+    let listed: Vec<String> =
+        servers.iter().map(|server| format!("\"{}\": \"{}\"", announced(server), node(server))).collect();
+    let listed = format!("every: 1s, addresses: {{{}}}, ", listed.join(", "));
+    for keys in ["every: 1s, reach: target_host, ", &listed] {
+        program.configure(&config(servers[0], keys));
+        program.signal(Signal::Hup);
+        eventually("all nodes answer under their names", || {
+            let samples = program.scrape();
+            (samples.all("redis_up", &[]).filter(|sample| sample.value == 1.0).count() == 6).then_some(())
+        });
+        let samples = program.scrape();
+        assert_eq!(
+            samples.value("redis_up", &[("node", &announced(servers[2])), ("shard", "10922")]),
+            Some(1.0)
+        );
+        assert_eq!(samples.all("redis_up", &[]).count(), 6);
+    }
+    // Where they say that they do not know their own address, it is that of the target.
+    for server in &servers {
+        server.ask(&["CONFIG", "SET", "cluster-preferred-endpoint-type", "unknown-endpoint"]).unwrap();
+    }
+    program.configure(&config(servers[0], "every: 1s, "));
+    program.signal(Signal::Hup);
+    eventually("all nodes answer at the host of the target", || {
+        let samples = program.scrape();
+        servers
+            .iter()
+            .all(|server| samples.value("redis_up", &[("node", &node(server))]) == Some(1.0))
+            .then_some(())
+    });
+}
+
+#[test]
 fn what_is_no_cluster_or_no_redis_is_a_clear_error() {
     let folder = stage("redis-wrong");
     let server = StoreServer::start(&redis(), &folder.path().join("a"), &[]).unwrap();
