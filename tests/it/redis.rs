@@ -334,6 +334,28 @@ fn rights_that_are_missing_are_named_and_the_rest_is_told() {
 }
 
 #[test]
+fn where_there_are_no_shards_the_older_commands_name_the_nodes() {
+    let folder = stage("redis-older");
+    let cluster = StoreCluster::start(&redis(), folder.path(), 3, &[]).unwrap();
+    let servers: Vec<&StoreServer> = cluster.servers.iter().collect();
+    for lacking in [&["shards"][..], &["shards", "nodes"]] {
+        let has = |right: &&str| !lacking.iter().any(|word| right.ends_with(word));
+        allow(&servers, &rights().into_iter().filter(has).collect::<Vec<_>>());
+        let program = Program::start("redis-older", &config(servers[0], "every: 1s, "), &[]);
+        for (number, server) in servers.iter().enumerate() {
+            let shard = ["0", "5461", "10922"][number % 3];
+            let of = [("node", node(server)), ("shard", shard.to_owned())];
+            let of: Vec<(&str, &str)> = of.iter().map(|(label, value)| (*label, value.as_str())).collect();
+            program.wait_for("redis_node_primary", &of, |primary| primary == f64::from(u8::from(number < 3)));
+        }
+        let samples = program.scrape();
+        let failures: f64 =
+            samples.all("datapulse_check_failures_total", &[]).map(|sample| sample.value).sum();
+        assert_eq!(failures, 0.0, "{lacking:?}: {}", program.get("/"));
+    }
+}
+
+#[test]
 fn a_wrong_password_is_told_without_it() {
     let folder = stage("redis-auth");
     let server = StoreServer::start(&redis(), &folder.path().join("a"), &[]).unwrap();

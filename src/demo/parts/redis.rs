@@ -53,9 +53,11 @@ impl Store {
                 return Ok(Self { server, client: place.join(format!("{name}-cli")) });
             }
         }
-        let searched: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-        let searched = searched.join(", ").replace(", /", "PATH, /");
-        let searched = if searched.is_empty() { "PATH".to_owned() } else { searched };
+        let name = |place: &&Path| match place.to_str() {
+            Some("") => "PATH".to_owned(),
+            _ => place.display().to_string(),
+        };
+        let searched = places.iter().map(name).collect::<Vec<_>>().join(", ");
         Err(Error::Missing { tool: tool.to_owned(), searched })
     }
 }
@@ -286,6 +288,13 @@ impl StoreCluster {
 mod tests {
     use super::super::Stage;
     use super::*;
+
+    #[test]
+    fn a_missing_store_names_the_command_that_installs_it() {
+        let error = Store::find("Dragon", &[Path::new(""), Path::new("/nowhere")], "dragon").unwrap_err();
+        let words = "Dragon is not installed (looked in PATH, /nowhere); install it with `make setup`";
+        assert_eq!(error.to_string(), words);
+    }
 
     #[test]
     fn a_primary_has_a_replica_and_both_come_back_on_their_ports() {
