@@ -3,6 +3,8 @@
 //! A lexer that falls out of step with the server shows literals as names. So wherever servers, their versions or their
 //! settings differ in where a token ends, that token takes the whole rest of the text and is not `complete`.
 
+use memchr::memchr_iter;
+
 /// Whose SQL it is. All that depends on it stands in the `impl` below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -173,8 +175,7 @@ pub(crate) fn may_follow_text(byte: Option<u8>) -> bool {
 /// Whether a comment whose content a server reads may end elsewhere than at its first `*/`: that one may be quoted, or
 /// end a comment in the comment.
 pub(crate) fn comment_end_is_disputed(content: &[u8]) -> bool {
-    let quotes = |quote: u8| content.iter().filter(|byte| **byte == quote).count();
-    [b'\'', b'"', b'`'].iter().any(|quote| quotes(*quote) % 2 == 1)
+    [b'\'', b'"', b'`'].iter().any(|quote| memchr_iter(*quote, content).count() % 2 == 1)
         || content.iter().any(|byte| matches!(byte, b'\\' | b'#'))
         || content.windows(2).any(|pair| pair == b"/*" || pair == b"--")
 }
@@ -206,7 +207,7 @@ fn first(rest: &str, dialect: Dialect) -> Option<(Kind, Option<usize>)> {
             (Kind::Space, Some(span(rest, |c| matches!(c, ' ' | '\t' | '\n' | '\r'))))
         }
         ';' => (Kind::Semicolon, Some(1)),
-        '-' if second == '-' && dialect.dashes_comment(rest.bytes().nth(2)) => {
+        '-' if second == '-' && dialect.dashes_comment(rest.as_bytes().get(2).copied()) => {
             (Kind::Comment, Some(line_comment(rest, dialect)))
         }
         '#' if dialect.hash_comments() => (Kind::Comment, Some(line_comment(rest, dialect))),
@@ -235,7 +236,7 @@ fn quoted(rest: &str, opening: &str, backslash: Backslash) -> Option<usize> {
             (b'\\', Backslash::Escapes) => _ = bytes.next(),
             (b'\\', Backslash::Disputed) if before_quote => return None,
             (b'\\', Backslash::Doubted) => {
-                if before_quote && !escapes && may_follow_text(rest.bytes().nth(at + 2)) {
+                if before_quote && !escapes && may_follow_text(rest.as_bytes().get(at + 2).copied()) {
                     return None;
                 }
                 escapes |= before_quote;

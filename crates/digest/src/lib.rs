@@ -1,13 +1,16 @@
-//! SQL text in, masked text and statement counts out; no I/O, nothing but the standard library.
+//! SQL text and slow logs in; masked text, statement counts, fingerprints and events out. No I/O.
 //!
-//! Both fail closed: of what cannot be read for certain, [`mask()`] shows nothing and [`statements()`] counts the most.
+//! All fail closed: of what cannot be read for certain, [`mask()`], [`shape()`] and [`statement()`] show nothing, and
+//! [`statements()`] counts the most.
 
 pub mod event;
+pub mod fingerprint;
 pub mod lexer;
 pub mod mask;
 pub mod statements;
 
 pub use event::Event;
+pub use fingerprint::{RULES, fingerprint, shape, statement};
 pub use lexer::{Dialect, Kind, Token, tokens};
 pub use mask::{UNREAD, mask};
 pub use statements::statements;

@@ -1,0 +1,394 @@
+//! SQL text as the pieces a fingerprint is made of: one pass over bytes in any encoding, without allocating.
+//!
+//! It reads the same language as [`crate::lexer`], which reads `&str` and gives spaces and comments, too. What is in
+//! dispute or unknown, such as a control character, takes the whole rest of the text as one literal.
+
+use memchr::memmem;
+use memchr::{memchr, memchr2};
+
+use super::keywords::{is, is_keyword};
+use crate::lexer::{Dialect, comment_end_is_disputed, may_follow_text};
+
+/// What stands in the text, literals without what they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// A keyword or a name without quotes, ASCII only.
+    Word(&'a [u8]),
+    /// The same with other letters; it is UTF-8.
+    WideWord(&'a [u8]),
+    /// A name with its quotes; it is UTF-8 without control characters.
+    Name(&'a [u8]),
+    /// A literal or a parameter.
+    Value,
+    /// Any other character, ASCII.
+    Symbol(u8),
+}
+
+/// What a byte outside of quotes may begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Space,
+    Letter,
+    Digit,
+    Quote,
+    /// Any other symbol: most are pieces by themselves, some begin a comment, a number or a parameter.
+    Symbol,
+    /// Begins or continues a character that is not ASCII.
+    Wide,
+    Unknown,
+}
+
+const fn class(byte: u8) -> Class {
+    match byte {
+        b' ' | b'\t'..=b'\r' => Class::Space,
+        b'a'..=b'z' | b'A'..=b'Z' | b'_' => Class::Letter,
+        b'0'..=b'9' => Class::Digit,
+        b'\'' | b'"' | b'`' => Class::Quote,
+        b'!'..=b'~' => Class::Symbol,
+        0x80..=0xff => Class::Wide,
+        _ => Class::Unknown,
+    }
+}
+
+/// The same as a table.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Unknown; 256];
+    let mut byte = 0_u8;
+    while byte < u8::MAX {
+        if let Some(entry) = classes.split_at_mut(byte as usize).1.first_mut() {
+            *entry = class(byte);
+        }
+        byte += 1;
+    }
+    classes[255] = Class::Wide;
+    classes
+};
+
+fn class_of(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Unknown)
+}
+
+fn in_word(byte: u8) -> bool {
+    matches!(class_of(byte), Class::Letter | Class::Digit) || byte == b'$'
+}
+
+/// Cuts a text into its pieces.
+pub(super) struct Pieces<'a> {
+    sql: &'a [u8],
+    at: usize,
+    dialect: Dialect,
+    /// A `MySQL` literal has shown that backslashes escape; they do so in the whole text then.
+    escapes: bool,
+    /// Where the last literal text ended.
+    text_end: usize,
+    /// The text ended, or was given up, within a piece or a comment.
+    torn: bool,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
+        Self { sql, at: 0, dialect, escapes: false, text_end: usize::MAX, torn: false }
+    }
+
+    /// Whether the text ended within a literal, a quoted name or a block comment, or could not be read up to its end.
+    pub(super) fn torn(&self) -> bool {
+        self.torn
+    }
+
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.sql.get(at).copied()
+    }
+
+    fn slice(&self, from: usize, to: usize) -> &'a [u8] {
+        self.sql.get(from..to).unwrap_or_default()
+    }
+
+    fn rest(&self, from: usize) -> &'a [u8] {
+        self.sql.get(from..).unwrap_or_default()
+    }
+
+    /// The whole rest is a literal.
+    fn give_up(&mut self) -> Piece<'a> {
+        self.at = self.sql.len();
+        self.torn = true;
+        Piece::Value
+    }
+
+    #[inline]
+    pub(super) fn next(&mut self) -> Option<Piece<'a>> {
+        loop {
+            let byte = self.byte(self.at)?;
+            match class_of(byte) {
+                Class::Space => self.at += 1,
+                Class::Letter => {
+                    if let Some(piece) = self.word() {
+                        return Some(piece);
+                    }
+                }
+                Class::Digit => return Some(self.number(self.at)),
+                Class::Quote => return Some(self.quote(byte)),
+                Class::Symbol => {
+                    if let Some(piece) = self.symbol(byte) {
+                        return Some(piece);
+                    }
+                }
+                Class::Wide => return Some(self.wide_word(self.at)),
+                Class::Unknown => return Some(self.give_up()),
+            }
+        }
+    }
+
+    /// A word; `None`: it belongs to the literal behind it.
+    #[inline]
+    fn word(&mut self) -> Option<Piece<'a>> {
+        let start = self.at;
+        let rest = self.rest(start);
+        let length = rest.iter().position(|byte| !in_word(*byte)).unwrap_or(rest.len());
+        let end = start + length;
+        let word = self.slice(start, end);
+        let behind = self.byte(end);
+        if behind.is_some_and(|byte| class_of(byte) == Class::Wide) {
+            return Some(self.wide_word(start));
+        }
+        if start == self.text_end && !is_keyword(word) {
+            return Some(self.give_up());
+        }
+        if self.opens_text(behind) && self.is_prefix(word) {
+            return Some(self.text(end, is(word, b"e")));
+        }
+        self.at = end;
+        // A character set: `_utf8 'a'`, with or without the space.
+        if word.first() == Some(&b'_') && self.dialect == Dialect::MySql {
+            let next = self.rest(end).iter().find(|byte| class_of(**byte) != Class::Space);
+            if self.opens_text(next.copied()) {
+                return None;
+            }
+        }
+        Some(Piece::Word(word))
+    }
+
+    fn opens_text(&self, byte: Option<u8>) -> bool {
+        byte == Some(b'\'') || (byte == Some(b'"') && self.dialect == Dialect::MySql)
+    }
+
+    /// Whether such a word and a quote that touches it open a literal.
+    fn is_prefix(&self, word: &[u8]) -> bool {
+        let [letter] = word else { return false };
+        match letter.to_ascii_lowercase() {
+            b'b' | b'n' | b'x' => true,
+            b'e' => self.dialect == Dialect::Postgres,
+            _ => false,
+        }
+    }
+
+    /// A word with letters that are not ASCII. In the wrong encoding it is as good as a literal; and what holds more than
+    /// letters, such as typographic quotes, takes the rest.
+    #[cold]
+    fn wide_word(&mut self, start: usize) -> Piece<'a> {
+        let rest = self.rest(start);
+        let of_word = |byte: u8| in_word(byte) || class_of(byte) == Class::Wide;
+        let length = rest.iter().position(|byte| !of_word(*byte)).unwrap_or(rest.len());
+        let word = self.slice(start, start + length);
+        let touches_text = start == self.text_end || matches!(self.byte(start + length), Some(b'\'' | b'"'));
+        self.at = start + length;
+        match std::str::from_utf8(word) {
+            _ if touches_text => self.give_up(),
+            Ok(text) if text.starts_with(char::is_numeric) => Piece::Value,
+            Ok(text) if text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$')) => {
+                Piece::WideWord(word)
+            }
+            Ok(_) => self.give_up(),
+            Err(_) => Piece::Value,
+        }
+    }
+
+    /// All letters and digits that touch a number belong to it: versions differ in what is one.
+    fn number(&mut self, start: usize) -> Piece<'a> {
+        if start == self.text_end {
+            return self.give_up();
+        }
+        let hex = matches!((self.byte(start), self.byte(start + 1)), (Some(b'0'), Some(b'x' | b'X')));
+        let mut end = start;
+        while let Some(byte) = self.byte(end) {
+            let exponent = !hex && end > start && matches!(self.byte(end - 1), Some(b'e' | b'E'));
+            let sign = exponent
+                && matches!(byte, b'+' | b'-')
+                && self.byte(end + 1).is_some_and(|next| next.is_ascii_digit());
+            if byte == b'$' && self.dialect.quotes_by_dollar() {
+                return self.give_up();
+            }
+            if !(sign || byte == b'.' || in_word(byte) || class_of(byte) == Class::Wide) {
+                break;
+            }
+            end += 1;
+        }
+        self.at = end;
+        Piece::Value
+    }
+
+    fn quote(&mut self, quote: u8) -> Piece<'a> {
+        match (quote, self.dialect) {
+            (b'\'', _) | (b'"', Dialect::MySql) => self.text(self.at, false),
+            (b'`', Dialect::Postgres | Dialect::Redshift) => {
+                self.at += 1;
+                Piece::Symbol(quote)
+            }
+            _ => self.name(quote),
+        }
+    }
+
+    /// A literal text from its quote on.
+    fn text(&mut self, quote_at: usize, escape_string: bool) -> Piece<'a> {
+        let Some(quote) = self.byte(quote_at) else { return self.give_up() };
+        let mut from = quote_at + 1;
+        while let Some(found) = memchr2(quote, b'\\', self.rest(from)) {
+            let at = from + found;
+            let doubled = self.byte(at + 1) == Some(quote);
+            if self.byte(at) == Some(quote) {
+                if !doubled {
+                    self.at = at + 1;
+                    self.text_end = self.at;
+                    return Piece::Value;
+                }
+                from = at + 2;
+            } else if escape_string || self.dialect == Dialect::MySql {
+                if doubled && !escape_string && !self.escapes {
+                    // Without escapes the literal ends here. Only what may not follow a literal tells that it does not.
+                    if may_follow_text(self.byte(at + 2)) {
+                        return self.give_up();
+                    }
+                    self.escapes = true;
+                }
+                from = at + 2;
+            } else if doubled {
+                return self.give_up();
+            } else {
+                from = at + 1;
+            }
+        }
+        self.give_up()
+    }
+
+    /// A name in quotes.
+    fn name(&mut self, quote: u8) -> Piece<'a> {
+        let start = self.at;
+        let mut from = start + 1;
+        loop {
+            let Some(found) = memchr(quote, self.rest(from)) else { return self.give_up() };
+            let at = from + found;
+            if self.dialect != Dialect::MySql && at > from && self.byte(at - 1) == Some(b'\\') {
+                return self.give_up();
+            }
+            if self.byte(at + 1) != Some(quote) {
+                self.at = at + 1;
+                break;
+            }
+            from = at + 2;
+        }
+        let name = self.slice(start, self.at);
+        let readable = name.iter().all(|byte| matches!(byte, b' '..=b'~'))
+            || std::str::from_utf8(name).is_ok_and(|name| !name.chars().any(char::is_control));
+        if readable { Piece::Name(name) } else { Piece::Value }
+    }
+
+    /// What begins with a symbol; `None`: a comment.
+    #[inline]
+    fn symbol(&mut self, symbol: u8) -> Option<Piece<'a>> {
+        let second = self.byte(self.at + 1);
+        match symbol {
+            b'-' if second == Some(b'-') && self.dialect.dashes_comment(self.byte(self.at + 2)) => {
+                self.line_comment()
+            }
+            b'#' if self.dialect.hash_comments() => self.line_comment(),
+            b'/' if second == Some(b'*') => self.block_comment(),
+            b'.' if second.is_some_and(|byte| byte.is_ascii_digit()) => Some(self.number(self.at)),
+            b'$' if self.dialect.quotes_by_dollar() => Some(self.dollar()),
+            b'$' => self.word(),
+            // It has no place outside of quotes, except in `\N`: the quotes are out of step.
+            b'\\' => Some(self.give_up()),
+            b'?' => {
+                self.at += 1;
+                Some(Piece::Value)
+            }
+            _ => {
+                self.at += 1;
+                Some(Piece::Symbol(symbol))
+            }
+        }
+    }
+
+    fn line_comment(&mut self) -> Option<Piece<'a>> {
+        let rest = self.rest(self.at);
+        let end = match self.dialect {
+            Dialect::MySql => memchr(b'\n', rest),
+            Dialect::Postgres | Dialect::Redshift | Dialect::Trino => memchr2(b'\n', b'\r', rest),
+        };
+        self.at += end.unwrap_or(rest.len());
+        None
+    }
+
+    fn block_comment(&mut self) -> Option<Piece<'a>> {
+        let start = self.at;
+        let mut from = start + 2;
+        let mut depth = 1_usize;
+        loop {
+            let Some(found) = memmem::find(self.rest(from), b"*/") else {
+                self.at = self.sql.len();
+                self.torn = true;
+                return None;
+            };
+            if self.dialect.nests_comments() {
+                depth += openings(self.slice(from, from + found));
+            }
+            depth -= 1;
+            from += found + 2;
+            if depth == 0 {
+                break;
+            }
+        }
+        self.at = from;
+        let content = self.slice(start + 2, from - 2);
+        if self.dialect.runs_comment(self.slice(start, from)) && comment_end_is_disputed(content) {
+            return Some(self.give_up());
+        }
+        None
+    }
+
+    /// `$1`, `$$ ... $$`, `$tag$ ... $tag$`, or a lone `$`.
+    fn dollar(&mut self) -> Piece<'a> {
+        let start = self.at;
+        let behind = self.rest(start + 1);
+        let digits = behind.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(behind.len());
+        if digits > 0 {
+            self.at = start + 1 + digits;
+            return Piece::Value;
+        }
+        let of_tag = |byte: u8| byte != b'$' && (in_word(byte) || class_of(byte) == Class::Wide);
+        let tag = behind.iter().position(|byte| !of_tag(*byte)).unwrap_or(behind.len());
+        let body = start + tag + 2;
+        if self.byte(body - 1) != Some(b'$') {
+            self.at = start + 1;
+            return Piece::Symbol(b'$');
+        }
+        let delimiter = self.slice(start, body);
+        match memmem::find(self.rest(body), delimiter) {
+            Some(found) => {
+                self.at = body + found + delimiter.len();
+                self.text_end = self.at;
+                Piece::Value
+            }
+            None => self.give_up(),
+        }
+    }
+}
+
+/// Comments that open within this part of a comment.
+fn openings(part: &[u8]) -> usize {
+    let mut count = 0;
+    let mut from = 0;
+    while let Some(found) = part.get(from..).and_then(|part| memmem::find(part, b"/*")) {
+        count += 1;
+        from += found + 2;
+    }
+    count
+}
