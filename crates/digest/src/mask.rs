@@ -45,6 +45,10 @@ pub fn mask(sql: &str, dialect: Dialect) -> String {
         {
             shown.push(' ');
         }
+        // `a--1` is a sum in `MySQL`, but a comment when nothing is left behind the dashes.
+        if piece == "-" && shown.ends_with('-') {
+            shown.push(' ');
+        }
         shown.push_str(piece);
     }
     shown.trim().to_owned()
@@ -159,7 +163,8 @@ mod tests {
                 (r"select 'C:\', 'secret'", "select ?"),
                 ("select 1 # it's secret\nfrom t", "select ? \nfrom t"),
                 ("select 1 -- it's secret\nfrom t", "select ? \nfrom t"),
-                ("select a--1", "select a--?"),
+                ("select a--1", "select a- -?"),
+                ("a--#b", "a- -"),
                 ("select /*! sql_no_cache */ a", "select  a"),
                 ("select /*! '*/ secret' */ a", "select"),
                 ("select _utf8'a', x'1F', 0x1F", "select _utf8?, ?, ?"),

@@ -134,10 +134,8 @@ impl<'a, F: Form> Normal<'a, '_, F> {
         match symbol {
             b';' => {
                 if self.last != Last::Start {
-                    self.separator = Some(symbol);
-                    self.sign = None;
+                    (self.separator, self.sign, self.last) = (Some(symbol), None, Last::Symbol(symbol));
                 }
-                self.last = Last::Symbol(symbol);
                 return;
             }
             b'+' | b'-' if self.expects_operand() => {
