@@ -201,7 +201,7 @@ impl<'a, F: Form> Normal<'a, '_, F> {
                 self.last = Last::Symbol(b'(');
                 self.place = Place::List { inner: inner + 1, seen };
             }
-            Piece::Symbol(close @ (b')' | b']')) => {
+            Piece::Symbol(close @ (b')' | b']')) if inner == 0 || self.last == Last::Value => {
                 (self.separator, self.sign) = (None, None);
                 if inner > 0 {
                     self.last = Last::Value;
