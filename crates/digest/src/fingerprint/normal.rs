@@ -190,6 +190,7 @@ impl<'a, F: Form> Normal<'a, '_, F> {
             {
                 self.list(Piece::Value, inner, seen);
             }
+            Piece::Word(word) if is(word, b"asc") => {}
             Piece::Symbol(b',') if self.last == Last::Value => {
                 self.separator = Some(b',');
                 self.last = Last::Symbol(b',');
@@ -247,7 +248,7 @@ impl<'a, F: Form> Normal<'a, '_, F> {
         match piece {
             Piece::Symbol(b',') if !comma => self.place = Place::BetweenRows { comma: true },
             Piece::Symbol(b'(') if comma => self.place = Place::Row { inner: 0 },
-            Piece::Word(word) if comma && is(word, b"row") => {}
+            Piece::Word(word) if (comma && is(word, b"row")) || is(word, b"asc") => {}
             _ => {
                 self.place = Place::Anywhere;
                 if comma {
