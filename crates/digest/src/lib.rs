@@ -7,6 +7,7 @@ pub mod event;
 pub mod fingerprint;
 pub mod lexer;
 pub mod mask;
+pub mod mysql_slow;
 pub mod statements;
 
 pub use event::Event;
