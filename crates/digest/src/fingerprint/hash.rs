@@ -3,6 +3,8 @@
 //! Each step folds the 128-bit product of the state, mixed with the input, and an odd constant. It is no defence
 //! against made collisions; a statement's author can only make two of their own statements count as one.
 
+use super::eight;
+use super::keywords::Word;
 use super::normal::Form;
 use super::pieces::Piece;
 
@@ -11,9 +13,6 @@ const START: u64 = 0x243f_6a88_85a3_08d3;
 const OF_WORD: u64 = 0x1319_8a2e_0370_7345;
 const OF_NAME: u64 = 0xa409_3822_299f_31d1;
 const OF_SYMBOL: u64 = 0x082e_fa98_ec4e_6c89;
-
-/// Makes lower case of upper case: among what words are made of only `_` changes, too, to what they do not hold.
-const LOWER: u64 = 0x2020_2020_2020_2020;
 
 /// The hash so far.
 pub(super) struct Hash(u64);
@@ -27,29 +26,28 @@ impl Hash {
         fold(self.0, OF_SYMBOL)
     }
 
-    #[inline]
+    #[inline(always)]
     fn add(&mut self, bits: u64, factor: u64) {
         self.0 = fold(self.0 ^ bits, factor);
     }
 
-    /// ASCII words, without regard to case. The length goes into the factor, so the pieces of eight may overlap.
+    /// ASCII words, without regard to case. The length goes into the factor, so the last eight bytes may overlap others.
     #[inline]
-    fn word(&mut self, word: &[u8]) {
-        let factor = OF_WORD ^ ((word.len() as u64) << 32);
-        if let Some(last) = word.last_chunk::<8>() {
-            let (eights, _) = word.as_chunks::<8>();
-            for eight in eights {
-                self.add(u64::from_le_bytes(*eight) | LOWER, factor);
-            }
-            if !word.len().is_multiple_of(8) {
-                self.add(u64::from_le_bytes(*last) | LOWER, factor);
-            }
-        } else if let (Some(first), Some(last)) = (word.first_chunk::<4>(), word.last_chunk::<4>()) {
-            let bits = u64::from(u32::from_le_bytes(*first)) | (u64::from(u32::from_le_bytes(*last)) << 32);
-            self.add(bits | LOWER, factor);
-        } else {
-            let bits = word.iter().fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
-            self.add(bits | LOWER, factor);
+    fn word(&mut self, word: Word<'_>) {
+        let length = word.text.len();
+        let factor = OF_WORD ^ ((length as u64) << 32);
+        self.add(word.head, factor);
+        if length > 8 {
+            self.long_word(word.text, factor);
+        }
+    }
+
+    /// What comes behind the first eight bytes of a word.
+    fn long_word(&mut self, text: &[u8], factor: u64) {
+        let (eights, _) = text.as_chunks::<8>();
+        let last = text.last_chunk::<8>();
+        for eight in eights.iter().skip(1).chain(last) {
+            self.add(eight::lower(u64::from_le_bytes(*eight), 8), factor);
         }
     }
 
@@ -63,7 +61,7 @@ impl Hash {
 }
 
 impl Form for Hash {
-    #[inline]
+    #[inline(always)]
     fn piece(&mut self, piece: Piece<'_>) {
         match piece {
             Piece::Word(word) => self.word(word),
@@ -76,7 +74,7 @@ impl Form for Hash {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
-#[inline]
+#[inline(always)]
 fn fold(bits: u64, factor: u64) -> u64 {
     let product = u128::from(bits) * u128::from(factor);
     (product as u64) ^ ((product >> 64) as u64)
@@ -100,16 +98,16 @@ mod tests {
     fn words_of_any_length_differ_in_each_byte() {
         for length in 1..40 {
             let word = vec![b'a'; length];
-            let mut seen = HashSet::from([hash(&[Piece::Word(&word)])]);
+            let mut seen = HashSet::from([hash(&[Piece::Word(Word::new(&word))])]);
             for at in 0..length {
                 for byte in *b"b_0$" {
                     let mut other = word.clone();
                     other[at] = byte;
-                    assert!(seen.insert(hash(&[Piece::Word(&other)])), "{length} {at}");
+                    assert!(seen.insert(hash(&[Piece::Word(Word::new(&other))])), "{length} {at}");
                 }
                 let mut upper = word.clone();
                 upper[at] = b'A';
-                assert_eq!(hash(&[Piece::Word(&word)]), hash(&[Piece::Word(&upper)]), "{length} {at}");
+                assert_eq!(hash(&[Piece::Word(Word::new(&word))]), hash(&[Piece::Word(Word::new(&upper))]), "{length} {at}");
             }
         }
     }
@@ -118,11 +116,11 @@ mod tests {
     fn it_matters_where_a_piece_ends_and_what_it_is() {
         let forms: [&[Piece<'_>]; 11] = [
             &[],
-            &[Piece::Word(b"ab")],
-            &[Piece::Word(b"a"), Piece::Word(b"b")],
-            &[Piece::Word(b"abcdefgh"), Piece::Word(b"ij")],
-            &[Piece::Word(b"abcdefghij")],
-            &[Piece::Word(b"abcdefgh"), Piece::Word(b"cdefghij")],
+            &[Piece::Word(Word::new(b"ab"))],
+            &[Piece::Word(Word::new(b"a")), Piece::Word(Word::new(b"b"))],
+            &[Piece::Word(Word::new(b"abcdefgh")), Piece::Word(Word::new(b"ij"))],
+            &[Piece::Word(Word::new(b"abcdefghij"))],
+            &[Piece::Word(Word::new(b"abcdefgh")), Piece::Word(Word::new(b"cdefghij"))],
             &[Piece::Name(b"ab")],
             &[Piece::WideWord("é".as_bytes())],
             &[Piece::Value],

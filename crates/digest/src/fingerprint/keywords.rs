@@ -1,5 +1,7 @@
 //! The words of SQL that a fingerprint has to know.
 
+use super::eight;
+
 /// Behind these a new expression, list or clause begins: a sign belongs to what follows it, and a parenthesis is set
 /// apart. Sorted; lower case.
 const KEYWORDS: [&str; 73] = [
@@ -87,8 +89,28 @@ pub(super) fn is_keyword(word: &[u8]) -> bool {
     KEYWORDS.binary_search_by(|keyword| keyword.as_bytes().cmp(lower)).is_ok()
 }
 
+/// A word that is ASCII, without quotes around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Word<'a> {
+    /// As it was written.
+    pub(super) text: &'a [u8],
+    /// Its first eight bytes, by [`eight::lower`].
+    pub(super) head: u64,
+}
+
+impl<'a> Word<'a> {
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self { text, head: eight::lower(eight::load(text), text.len()) }
+    }
+
+    /// Whether it is this lower-case word of at most eight bytes, in any case.
+    #[inline]
+    pub(super) fn is(self, lower: &[u8]) -> bool {
+        self.head == eight::lower(eight::load(lower), lower.len()) && self.text.len() == lower.len()
+    }
+}
+
 /// Whether it is this lower-case word, in any case.
-#[inline]
 pub(super) fn is(word: &[u8], lower: &[u8]) -> bool {
     word.eq_ignore_ascii_case(lower)
 }

@@ -235,7 +235,8 @@ impl Label {
 impl Form for Label {
     fn piece(&mut self, piece: Piece<'_>) {
         match piece {
-            Piece::Word(word) | Piece::WideWord(word) => self.word(word),
+            Piece::Word(word) => self.word(word.text),
+            Piece::WideWord(word) => self.word(word),
             Piece::Name(name) if matches!(self.next, Next::Table | Next::PartOfName) => {
                 let inner = name.get(1..name.len().saturating_sub(1)).unwrap_or_default();
                 self.name(&String::from_utf8_lossy(inner));

@@ -1,6 +1,6 @@
 //! What makes statements of one shape equal: rules on the pieces of a text, whatever is then made of them.
 
-use super::keywords::{is, is_keyword};
+use super::keywords::{Word, is_keyword};
 use super::pieces::{Piece, Pieces};
 use crate::lexer::Dialect;
 
@@ -40,7 +40,8 @@ struct Normal<'a, 'f, F> {
     last: Last,
     /// What `last` was when the last word came.
     before_word: Last,
-    word: &'a [u8],
+    /// The last word, unless it was a wide one.
+    word: Word<'a>,
     /// A semicolon, or a comma of a list, that counts only when more comes.
     separator: Option<u8>,
     /// A sign that counts only when no literal comes.
@@ -48,36 +49,31 @@ struct Normal<'a, 'f, F> {
 }
 
 /// Gives the normal form of a text piece by piece; tells whether the text ended where a piece of it ended.
-#[inline]
+#[inline(always)]
 pub(super) fn normalize<F: Form>(sql: &[u8], dialect: Dialect, form: &mut F) -> bool {
-    let mut pieces = Pieces::new(sql, dialect);
     let mut normal = Normal {
         form,
         dialect,
         place: Place::Anywhere,
         last: Last::Start,
         before_word: Last::Start,
-        word: b"",
+        word: Word::new(b""),
         separator: None,
         sign: None,
     };
-    while let Some(piece) = pieces.next() {
-        match normal.place {
-            Place::Anywhere => normal.anywhere(piece),
-            Place::List { inner, seen } => normal.list(piece, inner, seen),
-            Place::Row { inner } => normal.row(piece, inner),
-            Place::BetweenRows { comma } => normal.between_rows(piece, comma),
-        }
-    }
+    let whole = Pieces::new(sql, dialect).each(|piece| match normal.place {
+        Place::Anywhere => normal.anywhere(piece),
+        Place::List { .. } | Place::Row { .. } | Place::BetweenRows { .. } => normal.in_place(piece),
+    });
     if let Place::List { seen, .. } = normal.place {
         normal.end_list(0, seen);
     }
-    !pieces.torn()
+    whole
 }
 
 impl<'a, F: Form> Normal<'a, '_, F> {
     /// Hands a piece on, with what was kept back before it.
-    #[inline]
+    #[inline(always)]
     fn tell(&mut self, piece: Piece<'a>) {
         if let Some(separator) = self.separator.take() {
             self.form.piece(Piece::Symbol(separator));
@@ -90,13 +86,13 @@ impl<'a, F: Form> Normal<'a, '_, F> {
         self.form.piece(piece);
     }
 
-    #[inline]
+    #[inline(always)]
     fn anywhere(&mut self, piece: Piece<'a>) {
         match piece {
             Piece::Word(word) => self.any_word(piece, word),
-            Piece::WideWord(word) => {
+            Piece::WideWord(_) => {
                 self.tell(piece);
-                (self.before_word, self.last, self.word) = (self.last, Last::Word, word);
+                (self.before_word, self.last, self.word) = (self.last, Last::Word, Word::new(b""));
             }
             Piece::Name(_) => {
                 self.tell(piece);
@@ -112,16 +108,16 @@ impl<'a, F: Form> Normal<'a, '_, F> {
         }
     }
 
-    #[inline]
-    fn any_word(&mut self, piece: Piece<'a>, word: &'a [u8]) {
-        if word.len() == 3 && self.last != Last::Symbol(b'.') {
+    #[inline(always)]
+    fn any_word(&mut self, piece: Piece<'a>, word: Word<'a>) {
+        if word.text.len() == 3 && self.last != Last::Symbol(b'.') {
             // It is the default. And `VALUES ROW(1), ROW(2)` has rows like any other.
-            let of_values = self.last == Last::Word && is(self.word, b"values") && is(word, b"row");
+            let of_values = self.last == Last::Word && self.word.is(b"values") && word.is(b"row");
             if of_values {
                 self.before_word = Last::Word;
                 return;
             }
-            if is(word, b"asc") {
+            if word.is(b"asc") {
                 return;
             }
         }
@@ -129,7 +125,7 @@ impl<'a, F: Form> Normal<'a, '_, F> {
         (self.before_word, self.last, self.word) = (self.last, Last::Word, word);
     }
 
-    #[inline]
+    #[inline(always)]
     fn any_symbol(&mut self, symbol: u8) {
         match symbol {
             b';' => {
@@ -150,10 +146,10 @@ impl<'a, F: Form> Normal<'a, '_, F> {
                 self.tell(Piece::Symbol(b')'));
                 self.place = Place::Row { inner: 0 };
             }
-            b'(' if self.last == Last::Word && is(self.word, b"in") => {
+            b'(' if self.last == Last::Word && self.word.is(b"in") => {
                 self.place = Place::List { inner: 0, seen: false };
             }
-            b'[' if self.last == Last::Word && is(self.word, b"array") => {
+            b'[' if self.last == Last::Word && self.word.is(b"array") => {
                 self.place = Place::List { inner: 0, seen: false };
             }
             _ => {}
@@ -168,15 +164,24 @@ impl<'a, F: Form> Normal<'a, '_, F> {
     fn expects_operand(&self) -> bool {
         match self.last {
             Last::Start | Last::Symbol(_) => true,
-            Last::Word => is_keyword(self.word),
+            Last::Word => is_keyword(self.word.text),
             Last::Value | Last::Operand => false,
         }
     }
 
     /// Whether the last word is `VALUES` before rows, not the function of `MySQL`: `UPDATE a = VALUES(a)`.
     fn opens_rows(&self) -> bool {
-        let named = is(self.word, b"values") || (self.dialect == Dialect::MySql && is(self.word, b"value"));
+        let named = self.word.is(b"values") || (self.dialect == Dialect::MySql && self.word.is(b"value"));
         named && (self.dialect != Dialect::MySql || !matches!(self.before_word, Last::Symbol(_)))
+    }
+
+    fn in_place(&mut self, piece: Piece<'a>) {
+        match self.place {
+            Place::Anywhere => self.anywhere(piece),
+            Place::List { inner, seen } => self.list(piece, inner, seen),
+            Place::Row { inner } => self.row(piece, inner),
+            Place::BetweenRows { comma } => self.between_rows(piece, comma),
+        }
     }
 
     fn list(&mut self, piece: Piece<'a>, inner: usize, seen: bool) {
@@ -186,11 +191,11 @@ impl<'a, F: Form> Normal<'a, '_, F> {
                 self.place = Place::List { inner, seen: true };
             }
             Piece::Word(word)
-                if [b"null".as_slice(), b"true", b"false"].iter().any(|name| is(word, name)) =>
+                if word.is(b"null") || word.is(b"true") || word.is(b"false") =>
             {
                 self.list(Piece::Value, inner, seen);
             }
-            Piece::Word(word) if is(word, b"asc") => {}
+            Piece::Word(word) if word.is(b"asc") => {}
             Piece::Symbol(b',') if self.last == Last::Value => {
                 self.separator = Some(b',');
                 self.last = Last::Symbol(b',');
@@ -248,7 +253,7 @@ impl<'a, F: Form> Normal<'a, '_, F> {
         match piece {
             Piece::Symbol(b',') if !comma => self.place = Place::BetweenRows { comma: true },
             Piece::Symbol(b'(') if comma => self.place = Place::Row { inner: 0 },
-            Piece::Word(word) if (comma && is(word, b"row")) || is(word, b"asc") => {}
+            Piece::Word(word) if (comma && word.is(b"row")) || word.is(b"asc") => {}
             _ => {
                 self.place = Place::Anywhere;
                 if comma {

@@ -6,14 +6,15 @@
 use memchr::memmem;
 use memchr::{memchr, memchr2};
 
-use super::keywords::{is, is_keyword};
+use super::eight;
+use super::keywords::{Word, is, is_keyword};
 use crate::lexer::{Dialect, comment_end_is_disputed, may_follow_text};
 
 /// What stands in the text, literals without what they say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     /// A keyword or a name without quotes, ASCII only.
-    Word(&'a [u8]),
+    Word(Word<'a>),
     /// The same with other letters; it is UTF-8.
     WideWord(&'a [u8]),
     /// A name with its quotes; it is UTF-8 without control characters.
@@ -50,18 +51,31 @@ const fn class(byte: u8) -> Class {
     }
 }
 
-/// The same as a table.
+/// What is asked for every byte, as tables: its class, and whether it can be part of a word.
 const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Unknown; 256];
+    let mut classes = [Class::Wide; 256];
     let mut byte = 0_u8;
-    while byte < u8::MAX {
-        if let Some(entry) = classes.split_at_mut(byte as usize).1.first_mut() {
-            *entry = class(byte);
+    while let Some(entry) = classes.split_at_mut(byte as usize).1.first_mut() {
+        *entry = class(byte);
+        if byte == u8::MAX {
+            break;
         }
         byte += 1;
     }
-    classes[255] = Class::Wide;
     classes
+};
+
+const IN_WORD: [bool; 256] = {
+    let mut parts = [false; 256];
+    let mut byte = 0_u8;
+    while let Some(entry) = parts.split_at_mut(byte as usize).1.first_mut() {
+        *entry = matches!(class(byte), Class::Letter | Class::Digit) || byte == b'$';
+        if byte == u8::MAX {
+            break;
+        }
+        byte += 1;
+    }
+    parts
 };
 
 fn class_of(byte: u8) -> Class {
@@ -69,7 +83,7 @@ fn class_of(byte: u8) -> Class {
 }
 
 fn in_word(byte: u8) -> bool {
-    matches!(class_of(byte), Class::Letter | Class::Digit) || byte == b'$'
+    IN_WORD.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
 /// Cuts a text into its pieces.
@@ -88,11 +102,6 @@ pub(super) struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     pub(super) fn new(sql: &'a [u8], dialect: Dialect) -> Self {
         Self { sql, at: 0, dialect, escapes: false, text_end: usize::MAX, torn: false }
-    }
-
-    /// Whether the text ended within a literal, a quoted name or a block comment, or could not be read up to its end.
-    pub(super) fn torn(&self) -> bool {
-        self.torn
     }
 
     fn byte(&self, at: usize) -> Option<u8> {
@@ -114,51 +123,71 @@ impl<'a> Pieces<'a> {
         Piece::Value
     }
 
-    #[inline]
-    pub(super) fn next(&mut self) -> Option<Piece<'a>> {
-        loop {
-            let byte = self.byte(self.at)?;
+    /// Hands out all pieces in order. Each way to `take` knows which kind of piece it has, so what is done with that kind
+    /// is all that is left there: one jump for a piece instead of two.
+    #[inline(always)]
+    pub(super) fn each(mut self, mut take: impl FnMut(Piece<'a>)) -> bool {
+        while let Some(byte) = self.next_byte() {
             match class_of(byte) {
+                Class::Letter => match self.word() {
+                    Some(Piece::Word(word)) => take(Piece::Word(word)),
+                    Some(piece) => take(piece),
+                    None => {}
+                },
                 Class::Space => self.at += 1,
-                Class::Letter => {
-                    if let Some(piece) = self.word() {
-                        return Some(piece);
-                    }
+                Class::Digit => {
+                    self.number(self.at);
+                    take(Piece::Value);
                 }
-                Class::Digit => return Some(self.number(self.at)),
-                Class::Quote => return Some(self.quote(byte)),
-                Class::Symbol => {
-                    if let Some(piece) = self.symbol(byte) {
-                        return Some(piece);
-                    }
-                }
-                Class::Wide => return Some(self.wide_word(self.at)),
-                Class::Unknown => return Some(self.give_up()),
+                Class::Symbol => match self.symbol(byte) {
+                    Some(Piece::Symbol(symbol)) => take(Piece::Symbol(symbol)),
+                    Some(piece) => take(piece),
+                    None => {}
+                },
+                Class::Quote => take(self.quote(byte)),
+                Class::Wide => take(self.wide_word(self.at)),
+                Class::Unknown => take(self.give_up()),
             }
         }
+        !self.torn
+    }
+
+    /// The next byte, behind one space if there is one: most pieces have one before them.
+    #[inline(always)]
+    fn next_byte(&mut self) -> Option<u8> {
+        let byte = self.byte(self.at)?;
+        if byte != b' ' {
+            return Some(byte);
+        }
+        self.at += 1;
+        self.byte(self.at)
     }
 
     /// A word; `None`: it belongs to the literal behind it.
-    #[inline]
+    #[inline(always)]
     fn word(&mut self) -> Option<Piece<'a>> {
         let start = self.at;
         let rest = self.rest(start);
-        let length = rest.iter().position(|byte| !in_word(*byte)).unwrap_or(rest.len());
+        let head = eight::load(rest);
+        let mut length = eight::of_word(head);
+        if length == 8 {
+            length += rest.iter().skip(8).position(|byte| !in_word(*byte)).unwrap_or(rest.len() - 8);
+        }
         let end = start + length;
-        let word = self.slice(start, end);
+        let word = Word { text: self.slice(start, end), head: eight::lower(head, length) };
         let behind = self.byte(end);
         if behind.is_some_and(|byte| class_of(byte) == Class::Wide) {
             return Some(self.wide_word(start));
         }
-        if start == self.text_end && !is_keyword(word) {
+        if start == self.text_end && !is_keyword(word.text) {
             return Some(self.give_up());
         }
-        if self.opens_text(behind) && self.is_prefix(word) {
-            return Some(self.text(end, is(word, b"e")));
+        if self.opens_text(behind) && self.is_prefix(word.text) {
+            return Some(self.text(end, is(word.text, b"e")));
         }
         self.at = end;
         // A character set: `_utf8 'a'`, with or without the space.
-        if word.first() == Some(&b'_') && self.dialect == Dialect::MySql {
+        if word.text.first() == Some(&b'_') && self.dialect == Dialect::MySql {
             let next = self.rest(end).iter().find(|byte| class_of(**byte) != Class::Space);
             if self.opens_text(next.copied()) {
                 return None;
@@ -203,9 +232,17 @@ impl<'a> Pieces<'a> {
     }
 
     /// All letters and digits that touch a number belong to it: versions differ in what is one.
+    #[inline(always)]
     fn number(&mut self, start: usize) -> Piece<'a> {
         if start == self.text_end {
             return self.give_up();
+        }
+        let rest = self.rest(start);
+        let digits = eight::of_digits(eight::load(rest));
+        let behind = self.byte(start + digits);
+        if behind.is_none_or(|byte| matches!(byte, b' ' | b',' | b')' | b';')) {
+            self.at = start + digits;
+            return Piece::Value;
         }
         let hex = matches!((self.byte(start), self.byte(start + 1)), (Some(b'0'), Some(b'x' | b'X')));
         let mut end = start;
@@ -226,6 +263,7 @@ impl<'a> Pieces<'a> {
         Piece::Value
     }
 
+    #[inline(always)]
     fn quote(&mut self, quote: u8) -> Piece<'a> {
         match (quote, self.dialect) {
             (b'\'', _) | (b'"', Dialect::MySql) => self.text(self.at, false),
@@ -238,11 +276,17 @@ impl<'a> Pieces<'a> {
     }
 
     /// A literal text from its quote on.
+    #[inline(always)]
     fn text(&mut self, quote_at: usize, escape_string: bool) -> Piece<'a> {
         let Some(quote) = self.byte(quote_at) else { return self.give_up() };
         let mut from = quote_at + 1;
-        while let Some(found) = memchr2(quote, b'\\', self.rest(from)) {
-            let at = from + found;
+        loop {
+            // Most literals are short.
+            let short = eight::before_quote(eight::load(self.rest(from)), quote);
+            let found = if short < 8 { Some(short) } else { memchr2(quote, b'\\', self.rest(from)) };
+            let Some(at) = found.map(|found| from + found).filter(|at| *at < self.sql.len()) else {
+                return self.give_up();
+            };
             let doubled = self.byte(at + 1) == Some(quote);
             if self.byte(at) == Some(quote) {
                 if !doubled {
@@ -266,7 +310,6 @@ impl<'a> Pieces<'a> {
                 from = at + 1;
             }
         }
-        self.give_up()
     }
 
     /// A name in quotes.
@@ -292,7 +335,7 @@ impl<'a> Pieces<'a> {
     }
 
     /// What begins with a symbol; `None`: a comment.
-    #[inline]
+    #[inline(always)]
     fn symbol(&mut self, symbol: u8) -> Option<Piece<'a>> {
         let second = self.byte(self.at + 1);
         match symbol {

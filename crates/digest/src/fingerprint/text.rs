@@ -59,9 +59,13 @@ impl Form for Text {
             self.shown.push(' ');
         }
         self.last = match piece {
-            Piece::Word(word) | Piece::WideWord(word) => {
+            Piece::Word(word) => {
+                self.push(&word.text.to_ascii_lowercase());
+                if is_keyword(word.text) { Last::Keyword } else { Last::Word }
+            }
+            Piece::WideWord(word) => {
                 self.push(&word.to_ascii_lowercase());
-                if is_keyword(word) { Last::Keyword } else { Last::Word }
+                Last::Word
             }
             Piece::Name(name) => {
                 self.push(name);
