@@ -1,6 +1,6 @@
 //! The lines before a statement: what the server says about it, its database, and its preamble.
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memrchr_iter};
 
 use super::End;
 use super::values::{Stamp, micros, stamp, whole};
@@ -111,12 +111,10 @@ impl<'a> Header<'a> {
                 return false;
             }
             self.has_time = true;
-            match memmem::find(rest, USER).and_then(|at| rest.split_at_checked(at)) {
-                Some((time, user)) => {
-                    self.time = stamp(time);
-                    return self.read_line(user);
-                }
-                None => self.time = stamp(rest),
+            let (time, user) = memchr(b'#', rest).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
+            self.time = stamp(time);
+            if user.starts_with(USER) {
+                return self.read_line(user);
             }
         } else if let Some(rest) = line.strip_prefix(USER) {
             if self.has_user || self.has_query_time {
@@ -139,8 +137,13 @@ impl<'a> Header<'a> {
 
     /// `name[proxied] @ host [address]  Id: 1`; of a replication thread `[SQL_SLAVE] @  []`, brackets and all.
     fn read_account(&mut self, line: &'a [u8]) {
-        let Some(at) = memmem::rfind(line, b"] @ ") else { return };
-        let (account, rest) = (line.get(..=at).unwrap_or_default(), line.get(at + 4..).unwrap_or_default());
+        let mut signs = memrchr_iter(b'@', line).filter_map(|at| Some((line.get(..at)?, line.get(at + 1..)?)));
+        let Some((account, rest)) =
+            signs.find(|(before, behind)| before.ends_with(b"] ") && behind.starts_with(b" "))
+        else {
+            return;
+        };
+        let account = account.trim_ascii_end();
         let name = match memchr(b'[', account) {
             None | Some(0) => account,
             Some(at) => account.get(..at).unwrap_or_default(),
@@ -156,7 +159,7 @@ impl<'a> Header<'a> {
     /// `Name: value` any number of times, some without a value. The first of a name counts.
     fn read_attributes(&mut self, line: &'a [u8]) {
         let mut name: &[u8] = b"";
-        for word in line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
+        for word in line.split(|byte| *byte <= b' ').filter(|word| !word.is_empty()) {
             if let Some(next) = word.strip_suffix(b":") {
                 name = next;
                 continue;

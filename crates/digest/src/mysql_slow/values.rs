@@ -22,6 +22,11 @@ pub(super) fn whole(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
+    if text.len() < 19 {
+        // No such number is too great.
+        let digits = text.iter().all(u8::is_ascii_digit);
+        return digits.then(|| text.iter().fold(0, |sum, byte| sum * 10 + u64::from(byte & 0xf)));
+    }
     text.iter().try_fold(0_u64, |sum, byte| {
         let digit = byte.checked_sub(b'0').filter(|digit| *digit < 10)?;
         sum.checked_mul(10)?.checked_add(u64::from(digit))
