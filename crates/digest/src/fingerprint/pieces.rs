@@ -136,8 +136,12 @@ impl<'a> Pieces<'a> {
                 },
                 Class::Space => self.at += 1,
                 Class::Digit => {
-                    self.number(self.at);
-                    take(Piece::Value);
+                    take(self.number(self.at));
+                    // Lists of numbers are long.
+                    while let Some(next) = self.next_in_list() {
+                        take(Piece::Symbol(b','));
+                        take(self.number(next));
+                    }
                 }
                 Class::Symbol => match self.symbol(byte) {
                     Some(Piece::Symbol(symbol)) => take(Piece::Symbol(symbol)),
@@ -161,6 +165,16 @@ impl<'a> Pieces<'a> {
         }
         self.at += 1;
         self.byte(self.at)
+    }
+
+    /// Where a number begins that is only a comma, and perhaps a space, away.
+    #[inline(always)]
+    fn next_in_list(&self) -> Option<usize> {
+        match self.rest(self.at) {
+            [b',', b'0'..=b'9', ..] => Some(self.at + 1),
+            [b',', b' ', b'0'..=b'9', ..] => Some(self.at + 2),
+            _ => None,
+        }
     }
 
     /// A word; `None`: it belongs to the literal behind it.
