@@ -71,7 +71,11 @@ mod tests {
                 assert_eq!(of_word(load(&text)), if in_word { 8 } else { at }, "{byte} at {at}");
                 let mut text = *b"01234567";
                 text[at] = byte;
-                assert_eq!(of_digits(load(&text)), if byte.is_ascii_digit() { 8 } else { at }, "{byte} at {at}");
+                assert_eq!(
+                    of_digits(load(&text)),
+                    if byte.is_ascii_digit() { 8 } else { at },
+                    "{byte} at {at}"
+                );
                 let stops = matches!(byte, b'\'' | b'\\');
                 assert_eq!(before_quote(load(&text), b'\''), if stops { at } else { 8 }, "{byte} at {at}");
             }

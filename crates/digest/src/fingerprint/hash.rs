@@ -2,6 +2,10 @@
 //!
 //! Each step folds the 128-bit product of the state, mixed with the input, and an odd constant. It is no defence
 //! against made collisions; a statement's author can only make two of their own statements count as one.
+#![expect(
+    clippy::inline_always,
+    reason = "measured: a fifth faster, since each caller knows the kind of its piece"
+)]
 
 use super::eight;
 use super::keywords::Word;
@@ -107,7 +111,11 @@ mod tests {
                 }
                 let mut upper = word.clone();
                 upper[at] = b'A';
-                assert_eq!(hash(&[Piece::Word(Word::new(&word))]), hash(&[Piece::Word(Word::new(&upper))]), "{length} {at}");
+                assert_eq!(
+                    hash(&[Piece::Word(Word::new(&word))]),
+                    hash(&[Piece::Word(Word::new(&upper))]),
+                    "{length} {at}"
+                );
             }
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! It reads the same language as [`crate::lexer`], which reads `&str` and gives spaces and comments, too. What is in
 //! dispute or unknown, such as a control character, takes the whole rest of the text as one literal.
+#![expect(
+    clippy::inline_always,
+    reason = "measured: a fifth faster, since each caller knows the kind of its piece"
+)]
 
 use memchr::memmem;
 use memchr::{memchr, memchr2};

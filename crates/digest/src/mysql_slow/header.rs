@@ -111,7 +111,8 @@ impl<'a> Header<'a> {
                 return false;
             }
             self.has_time = true;
-            let (time, user) = memchr(b'#', rest).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
+            let (time, user) =
+                memchr(b'#', rest).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
             self.time = stamp(time);
             if user.starts_with(USER) {
                 return self.read_line(user);
@@ -137,7 +138,8 @@ impl<'a> Header<'a> {
 
     /// `name[proxied] @ host [address]  Id: 1`; of a replication thread `[SQL_SLAVE] @  []`, brackets and all.
     fn read_account(&mut self, line: &'a [u8]) {
-        let mut signs = memrchr_iter(b'@', line).filter_map(|at| Some((line.get(..at)?, line.get(at + 1..)?)));
+        let mut signs =
+            memrchr_iter(b'@', line).filter_map(|at| Some((line.get(..at)?, line.get(at + 1..)?)));
         let Some((account, rest)) =
             signs.find(|(before, behind)| before.ends_with(b"] ") && behind.starts_with(b" "))
         else {
