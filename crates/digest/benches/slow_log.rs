@@ -134,11 +134,11 @@ fn statement(log: &mut String, numbers: &mut Numbers) {
         2 => {
             *log += &format!(
                 "UPDATE accounts SET note='it''s no. {id}', balance = balance - {other} WHERE id = {id}"
-            )
+            );
         }
         3 => {
             *log += "INSERT INTO events (id, kind, body) VALUES ";
-            for row in 0..1 + id % 8 {
+            for row in 0..=(id % 8) {
                 *log += &format!(
                     "({}, 'click', '{{\\\"page\\\": {other}, \\\"by\\\": \\\"user{id}\\\"}}'), ",
                     id + row
@@ -157,12 +157,12 @@ fn statement(log: &mut String, numbers: &mut Numbers) {
             *log += &format!(
                 "/* job {id} */ DELETE FROM sessions WHERE expires_at < NOW() - INTERVAL {} DAY",
                 id % 30
-            )
+            );
         }
         6 => {
             *log += &format!(
                 "SELECT COUNT(*) FROM users WHERE email LIKE '%{id}@example.org' -- page {other}\n LIMIT 1"
-            )
+            );
         }
         _ => *log += &format!("CALL settle_account({id}, '{other}')"),
     }

@@ -6,15 +6,20 @@
 //! 1. A header that is not complete, or whose times disagree with each other or lie before those of the entry, is text.
 //! 2. Else both readings go on to the first header at which the literal is closed in the first reading, or to the end of
 //!    the input. If the statement can end there and only the second reading is within a literal, it was text.
-//! 3. Else, and when there is no such header within [`LOOK_AHEAD`], the log broke off before the first header.
+//! 3. Else, and when there is no such header within [`LOOK_AHEAD`] bytes and [`MOST_HEADERS`], the log broke off before
+//!    the first header.
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr2, memrchr};
 
 use super::header::{Header, Known, opens};
 use super::{End, LARGEST_ENTRY};
 
 /// How far the end of a literal with headers in it is looked for, in bytes.
 const LOOK_AHEAD: usize = 256 << 10;
+
+/// How many headers are passed on the way to it. Without this limit a log of short statements with open quotes, which
+/// anybody can write by mistake, would be read a thousand times.
+const MOST_HEADERS: usize = 64;
 
 /// Longer than each start of a line that matters here, in bytes.
 const LONGEST_START: usize = 64;
@@ -145,7 +150,7 @@ fn close_of_literal(text: &[u8], first: usize, within: Within, end: End) -> Stop
     let mut as_text = within;
     let mut as_entries = Within::Nothing;
     let mut at = first;
-    loop {
+    for _ in 0..MOST_HEADERS {
         let next_line = memchr(b'\n', window.get(at..).unwrap_or_default()).map(|length| at + length + 1);
         let from = next_line.unwrap_or(window.len());
         let next = match (next_stop(window, from, from, end.unwrap_or(End::OfInput)), end) {
@@ -164,13 +169,14 @@ fn close_of_literal(text: &[u8], first: usize, within: Within, end: End) -> Stop
         }
         at = next;
     }
+    Stop::At(first)
 }
 
 /// Where a `MySQL` text stands behind this part of it. Parts end at the ends of lines.
 pub(super) fn advance(part: &[u8], within: Within) -> Within {
     let mut within = within;
     let mut rest = part;
-    while let Some((first, behind)) = rest.split_first() {
+    while let Some((first, behind)) = to_next(rest, within).split_first() {
         rest = behind;
         let second = behind.first().copied();
         match (within, *first) {
@@ -199,6 +205,16 @@ pub(super) fn advance(part: &[u8], within: Within) -> Within {
         }
     }
     within
+}
+
+/// What begins with the next byte that matters.
+fn to_next(rest: &[u8], within: Within) -> &[u8] {
+    let at = match within {
+        Within::Quotes(quote) => memchr2(quote, b'\\', rest),
+        Within::Comment => memchr(b'*', rest),
+        Within::Nothing | Within::Nonsense => return rest,
+    };
+    at.and_then(|at| rest.get(at..)).unwrap_or_default()
 }
 
 fn next_line(text: &[u8]) -> &[u8] {
