@@ -15,6 +15,7 @@
 //!   When a quote behind a backslash could end the literal, since something follows that may follow a literal, the rest
 //!   is in dispute; the `s` in `'it\'s'` may not.
 
+mod classes;
 mod eight;
 mod hash;
 mod keywords;
