@@ -1,5 +1,6 @@
 //! How fast a slow log is read and fingerprinted on one core, beside the count of its lines by `memchr`, which no reader
-//! of lines can beat. `cargo bench -p datapulse-digest --bench slow_log`.
+//! of lines can beat. `cargo bench -p datapulse-digest --bench slow_log`, with a log of one's own:
+//! `-- FILE`.
 #![expect(clippy::print_stdout, reason = "the figures are what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures; no test pauses its clock")]
 
@@ -15,7 +16,12 @@ const BYTES: usize = 100_000_000;
 const RUNS: usize = 7;
 
 fn main() {
-    let log = log(BYTES);
+    let given = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let log = match given.map(std::fs::read) {
+        Some(Ok(log)) => log,
+        Some(Err(error)) => return println!("could not read the log: {error}"),
+        None => log(BYTES),
+    };
     let megabytes = log.len() as f64 / 1e6;
     let (events, shapes, skipped, query_bytes) = count(&log);
     let queries = queries(&log);

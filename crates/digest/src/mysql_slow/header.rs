@@ -233,7 +233,10 @@ impl<'a> Header<'a> {
     pub(super) fn follows(&self, before: &Self) -> bool {
         let Some(second) = self.start else { return false };
         let earlier = before.start.or(before.time.map(|time| time.micros() / 1_000_000));
+        // The text behind `# Time:` in a literal and a true header behind the literal would be taken for one header.
+        let true_time = !self.has_time || self.time.is_some();
         (self.has_time || self.has_user)
+            && true_time
             && self.has_query_time
             && self.agrees_with_own_time(second)
             && earlier.is_none_or(|earlier| second >= earlier - DAY)

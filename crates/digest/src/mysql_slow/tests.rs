@@ -329,6 +329,27 @@ fn a_literal_that_holds_entries_stays_a_literal() {
 }
 
 #[test]
+fn the_start_of_a_header_in_a_literal_does_not_make_one_with_the_next_header() {
+    let no_time = later(1, "select 2;").split_once('\n').unwrap().1.to_owned();
+    for line in [
+        "# Time: fake",
+        "# Time: 231114 22:13:21",
+        "# User@Host: a[a] @ h []",
+        "# Query_time: 5",
+        "# Schema: x",
+        "#",
+    ] {
+        for close in ["' and b > 5", "\n' and b > 5", "'"] {
+            let statement = format!("select a from t where b = ';\n{line}{close}");
+            for next in [later(1, "select 2;"), no_time.clone()] {
+                let log = entry(&format!("{statement};")) + &next;
+                assert_eq!(queries(&log), [statement.as_str(), "select 2"], "{log}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_log_that_broke_off_in_a_literal_loses_no_true_entry() {
     let true_entries = [
         vec!["select 2"],
