@@ -195,13 +195,20 @@ impl<'a> Pieces<'a> {
         if start == self.text_end {
             return self.give_up();
         }
-        let rest = self.rest(start);
-        let digits = eight::of_digits(eight::load(rest));
-        let behind = self.byte(start + digits);
-        if behind.is_none_or(|byte| matches!(byte, b' ' | b',' | b')' | b';')) {
-            self.at = start + digits;
+        let mut end = start;
+        while let Some(b'0'..=b'9' | b'.') = self.byte(end) {
+            end += eight::of_digits(eight::load(self.rest(end))).max(1);
+        }
+        if self.byte(end).is_none_or(|byte| matches!(byte, b' ' | b',' | b')' | b';')) {
+            self.at = end;
             return Piece::Value;
         }
+        self.long_number(start)
+    }
+
+    /// A number with an exponent, letters or something else behind its digits.
+    #[inline(never)]
+    fn long_number(&mut self, start: usize) -> Piece<'a> {
         let hex = matches!((self.byte(start), self.byte(start + 1)), (Some(b'0'), Some(b'x' | b'X')));
         let mut end = start;
         while let Some(byte) = self.byte(end) {
@@ -339,7 +346,7 @@ impl<'a> Pieces<'a> {
                 return None;
             };
             if self.dialect.nests_comments() {
-                depth += openings(self.slice(from, from + found));
+                depth += memmem::find_iter(self.slice(from, from + found), b"/*").count();
             }
             depth -= 1;
             from += found + 2;
@@ -381,15 +388,4 @@ impl<'a> Pieces<'a> {
             None => self.give_up(),
         }
     }
-}
-
-/// Comments that open within this part of a comment.
-fn openings(part: &[u8]) -> usize {
-    let mut count = 0;
-    let mut from = 0;
-    while let Some(found) = part.get(from..).and_then(|part| memmem::find(part, b"/*")) {
-        count += 1;
-        from += found + 2;
-    }
-    count
 }
