@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A file sees only files of its own unit and of lower layers; the longest prefix of its path counts.
 const LAYERS: [&[&str]; 9] = [
-    &["alarm", "task", "demo::parts"],
+    &["alarm", "journal", "task", "demo::parts"],
     // The ground: a check's words, the ways out and the secrets speak of each other.
     &GROUND,
-    &["board", "checks::", "sinks"],
+    &["board", "checks::", "logs", "sinks"],
     &["actor", "checks", "http"],
     &["vitals"],
     &["config"],
