@@ -6,6 +6,8 @@ pub mod event;
 pub mod lexer;
 pub mod mask;
 pub mod statements;
+pub mod tally;
+pub mod times;
 
 pub use event::Event;
 pub use lexer::{Dialect, Kind, Token, tokens};
