@@ -21,12 +21,11 @@ impl MariaDb {
     /// Makes a data directory below `directory` and starts a server on it; `arguments` are added to its command line.
     pub fn start(directory: &Path, arguments: &[&str]) -> Result<Self> {
         let server = installed(&["mariadbd", "/usr/sbin/mariadbd"])?;
-        let install = installed(&["mariadb-install-db"])?;
         std::fs::create_dir_all(directory).map_err(Error::io("make the directory of MariaDB"))?;
         let data = format!("--datadir={}", directory.join("data").display());
         // Run as root it wants to be told that this is meant.
         let user = "--user=root";
-        let mut command = Command::new(install);
+        let mut command = Command::new("mariadb-install-db");
         command.args(["--no-defaults", &data, user, "--auth-root-authentication-method=normal", "--skip-test-db"]);
         let done = command.stdin(Stdio::null()).output().map_err(Error::io("run mariadb-install-db"))?;
         if !done.status.success() {
@@ -55,7 +54,8 @@ impl MariaDb {
     pub fn run(&self, user: &str, database: &str, sql: &str) -> Result<String> {
         let mut command = Command::new("mariadb");
         command.arg("--no-defaults").arg(format!("--socket={}", self.directory.join("socket").display()));
-        command.args(["--batch", "--user", user]).arg(database);
+        // Without the flag the client takes comments out of statements.
+        command.args(["--batch", "--comments", "--user", user]).arg(database);
         let mut client = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
