@@ -56,6 +56,7 @@ for_test() {
     for_demo
     want 'the tests check the rules' promtool prometheus
     want 'the tests check the routes' amtool prometheus-alertmanager
+    want 'the tests read the slow query log of a real server' mariadbd mariadb-server mariadb-client
     want 'the tests ask the exporter over TLS' curl curl ca-certificates
     if [ -n "$(missing_python_packages)" ]; then
         python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser and moto live in a venv' python3-venv ca-certificates
@@ -68,6 +69,7 @@ for_test() {
 for_bench() {
     for_demo
     want 'the benches load the server with it' wrk wrk
+    want 'the benches compare with it' pt-query-digest percona-toolkit
     want 'the benches compare with it' prometheus-postgres-exporter prometheus-postgres-exporter
 }
 
@@ -98,7 +100,7 @@ install_packages() {
     let_services_up
     if [ -d /run/systemd/system ]; then
         say 'nothing was started, but Debian enables such services for the next boot; this project needs none of them, so:'
-        say '  systemctl disable postgresql prometheus prometheus-alertmanager prometheus-postgres-exporter'
+        say '  systemctl disable postgresql mariadb prometheus prometheus-alertmanager prometheus-postgres-exporter'
     fi
     packages=()
     hash -r

@@ -1,5 +1,8 @@
-//! Log lines: where they come in, what they become, and how they are kept without losing one.
+//! Log lines: what comes in as bytes, in whatever wrapping and format, what it becomes, and how it is kept without losing any.
 
 pub mod archive;
+pub mod decode;
 mod keyed_hash;
+pub mod read;
 pub mod scribe;
+pub mod sniff;

@@ -16,6 +16,7 @@ mod artefacts;
 mod aws;
 mod cli;
 mod demo;
+mod digest;
 mod freeze;
 mod inflight;
 mod insights;

@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use std::hint::black_box;
 use std::time::Instant;
 
-use digest::mysql_slow::{End, Session, Step, next_entry};
+use digest::End;
+use digest::mysql_slow::{Session, Step, next_entry};
 use digest::{Dialect, fingerprint};
 
 const BYTES: usize = 100_000_000;
@@ -73,7 +74,7 @@ fn each_event(log: &[u8], mut with: impl FnMut(&digest::Event<'_>)) -> usize {
 
 fn read(log: &[u8]) -> u64 {
     let mut sum = 0;
-    each_event(log, |event| sum ^= event.fingerprint ^ event.query_time.unwrap_or(0));
+    each_event(log, |event| sum ^= event.fingerprint.unwrap_or(0) ^ event.query_time.unwrap_or(0));
     sum
 }
 

@@ -10,8 +10,10 @@ pub mod mask;
 pub mod mysql_slow;
 pub mod postgres;
 pub mod statements;
+pub mod tally;
+pub mod times;
 
-pub use event::Event;
+pub use event::{End, Event};
 pub use fingerprint::{RULES, fingerprint, shape, statement};
 pub use lexer::{Dialect, Kind, Token, tokens};
 pub use mask::{UNREAD, mask};

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use crate::event::Event;
+use crate::event::{End, Event};
 use crate::fingerprint::scan;
 use crate::lexer::Dialect;
 use ending::{ENOUGH, Stop, Within, advance, end_of_open, next_stop_of_entry};
@@ -27,15 +27,6 @@ pub const LARGEST_ENTRY: usize = 16 << 20;
 
 /// Some editors and shells write it at the start of a file.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// What follows the bytes at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// There may be more.
-    OfPiece,
-    /// Nothing: it is the end of a file, or of a message of `CloudWatch`.
-    OfInput,
-}
 
 /// What stands at the start of the bytes at hand.
 #[expect(
@@ -179,7 +170,7 @@ fn event<'a>(header: &Header<'a>, query: &'a [u8], fingerprint: u64) -> Event<'a
         rows_sent: header.rows_sent,
         rows_examined: header.rows_examined,
         query: Cow::Borrowed(query),
-        fingerprint,
+        fingerprint: Some(fingerprint),
     }
 }
 
