@@ -22,10 +22,11 @@ demo: ## Start a PostgreSQL pair under load, Prometheus and datapulse, and a pag
 test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
 	@scripts/test.sh
 
-bench: ## Measure the encoders against the prometheus crate (fails above a quarter of its time), and the readers of logs
+bench: ## Measure the encoders against the prometheus crate, and the readers of logs against pt-query-digest and Node.js
 	@scripts/setup.sh bench
 	cargo bench --locked -p metrics
-	cargo bench --locked -p datapulse-digest --bench postgres_log
+	cargo bench --locked -p datapulse-digest
+	cargo bench --locked -p datapulse --bench logs
 
 fmt: ## Format the code
 	cargo fmt --all

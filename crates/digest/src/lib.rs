@@ -12,6 +12,7 @@ pub mod postgres;
 pub mod statements;
 pub mod tally;
 pub mod times;
+pub mod top;
 
 pub use event::{End, Event};
 pub use fingerprint::{RULES, fingerprint, shape, statement};
