@@ -5,6 +5,7 @@ mod envelope;
 mod families;
 pub mod fault;
 mod include;
+pub mod logs;
 pub mod node;
 mod plain;
 pub mod read;
@@ -62,6 +63,8 @@ pub struct Plan {
     pub templates: Vec<Template>,
     /// Where numbers are pushed to.
     pub outputs: Outputs,
+    /// What becomes of logs.
+    pub logs: Option<logs::LogsPlan>,
 }
 
 /// One check on one target.
@@ -228,6 +231,7 @@ impl Plan {
             all.extend(rds.password.as_ref());
             all.extend([&rds.user, &rds.database].into_iter().filter_map(Text::reference));
         }
+        all.extend(self.logs.iter().flat_map(|logs| &logs.access_keys));
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.sort();
         all.dedup();

@@ -2,7 +2,15 @@
 
 pub mod archive;
 pub mod decode;
+pub mod firehose;
+pub mod intake;
 mod keyed_hash;
+pub mod parse;
+pub mod quarantine;
 pub mod read;
+pub mod report;
+pub mod road;
+pub mod routes;
 pub mod scribe;
+pub mod series;
 pub mod sniff;

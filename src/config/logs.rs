@@ -6,10 +6,24 @@ use super::read::read;
 use super::scalar::Interval;
 use super::secret::Reference;
 use super::servers::check_labels;
+use crate::logs::archive::{self, Line};
+use crate::logs::routes::{self, Routes};
+use digest::postgres::Prefix;
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// What the section comes to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogsPlan {
+    /// Which route takes what.
+    pub routes: Routes,
+    /// What opens the doors.
+    pub access_keys: Vec<Reference>,
+}
 
 /// Logs that are delivered to us.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -40,12 +54,18 @@ pub struct Route {
     pub matching: String,
     /// How the messages are written.
     pub parser: Parser,
+    /// The server's `log_line_prefix`, for `parser: postgres`; the one of RDS and Aurora when absent.
+    #[serde(default)]
+    pub log_line_prefix: Option<String>,
     /// Labels of all samples of this route.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Sealed files of each day.
     #[serde(default)]
     pub archive: Option<Archive>,
+    /// Whether texts may go out with their literals; else these are masked. The daily files hold what came in any case.
+    #[serde(default)]
+    pub raw_text: bool,
 }
 
 /// How messages are written.
@@ -69,7 +89,7 @@ pub struct Archive {
     /// Time zone of the days, by its name in the IANA database.
     #[serde(default = "utc")]
     pub time_zone: String,
-    /// What is written for each message: a text with {message}, {time}, {log_group}, {log_stream} and {id}.
+    /// What is written for each message: a text with {message}, {time}, {`log_group`}, {`log_stream`} and {id}.
     #[serde(default = "message")]
     pub line: String,
     /// How long after midnight a day is sealed; what comes later for it goes to a file of its own.
@@ -90,35 +110,112 @@ fn ten_minutes() -> Interval {
 }
 
 /// Reads the section, with all its faults.
-pub(super) fn logs(node: &Node, base: &Path, data_dir: Option<&Path>, faults: &mut Faults) -> Option<Logs> {
-    let mut logs: Logs = read(node, "logs", faults)?;
+pub(super) fn logs(
+    node: &Node,
+    base: &Path,
+    data_dir: Option<&Path>,
+    faults: &mut Faults,
+) -> Option<LogsPlan> {
+    let logs: Logs = read(node, "logs", faults)?;
     if data_dir.is_none() {
         let hint = "write `data_dir: /var/lib/datapulse`: what was taken must be known after a restart";
         faults.push(Fault::new(node.place(), "logs", "needs `data_dir`").hint(hint));
     }
-    let routes = node.get("routes").and_then(Node::items).unwrap_or_default();
-    for (at, (route, written)) in logs.routes.iter_mut().zip(routes).enumerate() {
-        let path = format!("logs.routes[{at}]");
-        let place = |key: &str| written.get(key).unwrap_or(written).place().clone();
-        if !fits_something(&route.matching) {
-            let message = "matches no log group; write its name, with * for any part between two slashes";
-            faults.push(Fault::new(&place("match"), format!("{path}.match"), message));
+    let written = node.get("routes").and_then(Node::items).unwrap_or_default();
+    let mut routes: Vec<routes::Route> = Vec::new();
+    for (at, (route, written)) in logs.routes.into_iter().zip(written).enumerate() {
+        let mut reader = Reader { path: format!("logs.routes[{at}]"), written, base, faults };
+        let route = reader.route(route);
+        let same_dir = |other: &routes::Route| {
+            let pair = other.archive.as_ref().zip(route.archive.as_ref());
+            pair.is_some_and(|(other, own)| other.dir == own.dir && other != own)
+        };
+        if routes.iter().any(same_dir) {
+            let message = "a route before has this dir with another time_zone, line or seal_after";
+            reader.fault("archive", message, "give each its own dir, or all the same settings");
         }
-        check_labels(&route.labels, written.get("labels"), &format!("{path}.labels"), faults);
-        if let (Some(archive), Some(written)) = (&mut route.archive, written.get("archive")) {
-            let place = |key: &str| written.get(key).unwrap_or(written).place().clone();
-            archive.dir = base.join(&archive.dir);
-            if jiff::tz::TimeZone::get(&archive.time_zone).is_err() {
-                let message = "no time zone of the IANA database; write it like Asia/Tokyo or UTC";
-                faults.push(Fault::new(&place("time_zone"), format!("{path}.archive.time_zone"), message));
-            }
-        }
+        routes.push(route);
     }
-    Some(logs)
+    if routes.is_empty() {
+        let hint = "write `routes: [{match: \"/aws/rds/*/*/slowquery\", parser: mysql_slow}]`";
+        faults.push(Fault::new(node.place(), "logs.routes", "is empty: nothing is taken").hint(hint));
+    }
+    Some(LogsPlan { routes: Routes(routes), access_keys: logs.doors.access_keys })
 }
 
-/// Names of log groups have letters, digits and `_ - / . #` (the API reference of CreateLogGroup).
+/// Reads one route.
+struct Reader<'a> {
+    path: String,
+    written: &'a Node,
+    base: &'a Path,
+    faults: &'a mut Faults,
+}
+
+impl Reader<'_> {
+    /// A fault at a key, which may have dots.
+    fn fault(&mut self, key: &str, message: impl Into<String>, hint: &str) {
+        let found = key.split('.').try_fold(self.written, |node, key| node.get(key));
+        let place = found.unwrap_or(self.written).place();
+        let fault = Fault::new(place, format!("{}.{key}", self.path), message);
+        self.faults.push(if hint.is_empty() { fault } else { fault.hint(hint) });
+    }
+
+    fn route(&mut self, route: Route) -> routes::Route {
+        if !fits_something(&route.matching) {
+            let message = "matches no log group";
+            self.fault("match", message, "write its name, with * for any part between two slashes");
+        }
+        let prefix = route.log_line_prefix.as_deref().map(Prefix::parse);
+        if prefix.is_some() && route.parser != Parser::Postgres {
+            self.fault("log_line_prefix", "is for `parser: postgres` only", "");
+        }
+        let prefix = match prefix {
+            None => Prefix::rds(),
+            Some(Ok(prefix)) => prefix,
+            Some(Err(words)) => {
+                self.fault("log_line_prefix", words, "");
+                Prefix::rds()
+            }
+        };
+        check_labels(
+            &route.labels,
+            self.written.get("labels"),
+            &format!("{}.labels", self.path),
+            self.faults,
+        );
+        routes::Route {
+            pattern: route.matching,
+            parser: match route.parser {
+                Parser::MysqlSlow => routes::Parser::MySqlSlow,
+                Parser::Postgres => routes::Parser::Postgres(prefix),
+                Parser::Plain => routes::Parser::Plain,
+            },
+            labels: route.labels,
+            archive: route.archive.and_then(|archive| self.archive(&archive)),
+            raw_text: route.raw_text,
+        }
+    }
+
+    fn archive(&mut self, written: &Archive) -> Option<archive::Archive> {
+        let zone = TimeZone::get(&written.time_zone);
+        if zone.is_err() {
+            let hint = "write it like Asia/Tokyo or UTC";
+            self.fault("archive.time_zone", "no time zone of the IANA database", hint);
+        }
+        let line = Line::parse(&written.line).map_err(|words| self.fault("archive.line", words, ""));
+        Some(archive::Archive {
+            dir: self.base.join(&written.dir),
+            zone: zone.ok()?,
+            line: line.ok()?,
+            seal_after: SignedDuration::try_from(written.seal_after.duration()).ok()?,
+        })
+    }
+}
+
+/// Names of log groups have letters, digits and `_ - / . #` (the API reference of `CreateLogGroup`).
 fn fits_something(pattern: &str) -> bool {
     !pattern.is_empty()
-        && pattern.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '#' | '*'))
+        && pattern
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '/' | '.' | '#' | '*'))
 }

@@ -5,6 +5,7 @@ use super::envelope::{ENVELOPE, Envelope, Matching, SERVERS, assignment};
 use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
+use super::logs::logs;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
 use super::servers::{Servers, check_labels};
@@ -17,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of a configuration file.
-const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs"];
+const KEYS: [&str; 8] =
+    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "logs", "outputs"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -77,10 +79,12 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     if let Some(otlp) = outputs.as_mut().and_then(|outputs| outputs.otlp.as_mut()) {
         otlp.ca = otlp.ca.take().map(|ca| base.join(ca));
     }
+    let logs = section("logs").and_then(|node| logs(node, &base, data_dir.as_deref(), faults));
     Some(Plan {
         data_dir,
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
+        logs,
         assignments,
         templates,
         base,

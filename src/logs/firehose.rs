@@ -69,7 +69,13 @@ mod tests {
 
     #[test]
     fn what_is_no_delivery_is_refused_without_its_words() {
-        for body in ["", "{", r#"{"requestId":"secret"}"#, r#"{"requestId":1,"records":[]}"#, r#"{"records":["secret"]}"#] {
+        for body in [
+            "",
+            "{",
+            r#"{"requestId":"secret"}"#,
+            r#"{"requestId":1,"records":[]}"#,
+            r#"{"records":["secret"]}"#,
+        ] {
             let words = read(body.as_bytes()).unwrap_err();
             assert!(!words.contains("secret"), "{words}");
         }

@@ -46,6 +46,13 @@ impl Parser {
     }
 }
 
+impl Route {
+    /// The log group, when there can be only one.
+    pub fn one_group(&self) -> Option<String> {
+        (!self.pattern.contains('*')).then(|| self.pattern.clone())
+    }
+}
+
 impl Routes {
     /// The route of a log group, with its number.
     pub fn of(&self, log_group: &str) -> Option<(usize, &Route)> {
@@ -80,7 +87,9 @@ fn part_fits(pattern: &[u8], name: &[u8]) -> bool {
                 star = Some((at_pattern, at_name));
                 at_pattern += 1;
             }
-            Some(byte) if name.get(at_name) == Some(byte) => (at_pattern, at_name) = (at_pattern + 1, at_name + 1),
+            Some(byte) if name.get(at_name) == Some(byte) => {
+                (at_pattern, at_name) = (at_pattern + 1, at_name + 1);
+            }
             _ => match &mut star {
                 Some((behind, from)) => {
                     *from += 1;

@@ -5,7 +5,7 @@
 use super::scribe::{Amount, Ended, Totals};
 use digest::Event;
 use metrics::{Answer, Buckets, Handle, Metric, Unit};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -192,7 +192,11 @@ impl Source {
 
     fn amount(&self, word: &str, labels: &[&str], amount: u64) -> Amount {
         let others = vec![OTHER; labels.len()];
-        Amount { series: key(word, &self.log_group, labels), other: key(word, &self.log_group, &others), amount }
+        Amount {
+            series: key(word, &self.log_group, labels),
+            other: key(word, &self.log_group, &others),
+            amount,
+        }
     }
 
     /// What a log event counts, beside what is in it.
@@ -286,6 +290,11 @@ pub fn slots(totals: &Totals) -> BTreeMap<String, Vec<(u64, u64)>> {
     found
 }
 
+/// Calls of a statement since its slot began.
+pub fn calls(totals: &Totals, log_group: &str, fingerprint: u64) -> u64 {
+    totals.get(&key("calls", log_group, &[&hex(fingerprint)])).copied().unwrap_or_default()
+}
+
 /// A fingerprint as people and labels have it.
 pub fn hex(fingerprint: u64) -> String {
     format!("{fingerprint:016x}")
@@ -316,12 +325,20 @@ pub struct Telling {
 }
 
 impl Telling {
-    /// The samples by log group. What is there at the first call is no news.
-    pub fn tell(&mut self, totals: &Totals, now: Instant) -> BTreeMap<String, Answer> {
+    /// The samples by route, as `route` knows it of a log group; also of `expected` log groups that nothing came for yet.
+    /// What is there at the first call is no news.
+    pub fn tell(
+        &mut self,
+        totals: &Totals,
+        expected: &[String],
+        route: &dyn Fn(&str) -> Option<usize>,
+        now: Instant,
+    ) -> BTreeMap<Option<usize>, Answer> {
         let news = self.began.then_some(now);
         self.began = true;
         self.seen.retain(|series, _| totals.contains_key(series));
-        let mut answers: BTreeMap<String, Answer> = BTreeMap::new();
+        let mut answers: BTreeMap<Option<usize>, Answer> = BTreeMap::new();
+        let mut log_groups: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
         let mut histograms: BTreeMap<(&str, &str, &str), Buckets> = BTreeMap::new();
         for (series, total) in totals {
             let seen = self.seen.entry(Arc::clone(series)).or_insert(news);
@@ -331,20 +348,22 @@ impl Telling {
             let (Some(name), Some(log_group)) = (parts.next(), parts.next()) else { continue };
             let Some(word) = word(name) else { continue };
             let mut label = || parts.next().unwrap_or_default();
-            let answer = answers.entry(log_group.to_owned()).or_default();
+            log_groups.insert(log_group);
+            let answer = answers.entry(route(log_group)).or_default();
             let seconds = total as f64 / 1e6;
             match word {
                 Word::One(metric) => answer.set(metric, [log_group], total as f64),
                 Word::Two(metric) if name == "seconds" => answer.set(metric, [log_group, label()], seconds),
                 Word::Two(metric) => answer.set(metric, [log_group, label()], total as f64),
                 Word::Three(metric) => answer.set(metric, [log_group, label(), label()], total as f64),
-                Word::Four(metric) => answer.set(metric, [log_group, label(), label(), label()], total as f64),
+                Word::Four(metric) => {
+                    answer.set(metric, [log_group, label(), label(), label()], total as f64);
+                }
                 Word::Histogram(_) => {
                     let (instance, part) = (label(), label());
-                    let buckets = histograms.entry((name, log_group, instance)).or_insert_with(|| Buckets {
-                        counts: vec![0; BOUNDS.len() + 1],
-                        sum: 0.0,
-                    });
+                    let buckets = histograms
+                        .entry((name, log_group, instance))
+                        .or_insert_with(|| Buckets { counts: vec![0; BOUNDS.len() + 1], sum: 0.0 });
                     match part.parse::<usize>().ok().and_then(|at| buckets.counts.get_mut(at)) {
                         Some(count) => *count = total,
                         None => buckets.sum = seconds,
@@ -354,22 +373,24 @@ impl Telling {
         }
         let bounds: Arc<[f64]> = Arc::from(BOUNDS);
         for ((name, log_group, instance), buckets) in histograms {
-            if let (Some(Word::Histogram(metric)), Some(answer)) = (word(name), answers.get_mut(log_group)) {
+            if let Some(Word::Histogram(metric)) = word(name) {
+                let answer = answers.entry(route(log_group)).or_default();
                 answer.set_histogram(&metric.handle(), &[log_group, instance], &bounds, buckets);
+            }
+        }
+        for log_group in log_groups {
+            let answer = answers.entry(route(log_group)).or_default();
+            let source = Source { log_group: log_group.to_owned(), db_instance: String::new() };
+            for fate in Fate::ALL.into_iter().filter(|fate| !totals.contains_key(&source.fate(*fate).series))
+            {
+                answer.set(&EVENTS, [log_group, fate.as_str()], 0.0);
             }
         }
         answers
     }
 }
 
-/// All results of a log group that is known, so that each exists at 0.
-pub fn zeros(log_group: &str) -> Vec<Amount> {
-    let source = Source { log_group: value(log_group), db_instance: String::new() };
-    Fate::ALL.into_iter().map(|fate| Amount { amount: 0, ..source.fate(fate) }).collect()
-}
-
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "whole numbers and halves are exact")]
 mod tests {
     use super::*;
     use metrics::Values;
@@ -419,20 +440,41 @@ mod tests {
             let or_zero = |value: &'static str| if zero { "0" } else { value };
             [
                 format!("mysql_slow_queries_total {group},orders-1,,app {}", or_zero("1")),
-                format!("mysql_slow_query_duration_seconds {group},orders-1 {}", if zero { "None 0 0" } else { "Some(4) 1 2.5" }),
-                format!("mysql_slow_query_lock_seconds {group},orders-1 {}", if zero { "None 0 0" } else { "Some(0) 1 0.000001" }),
+                format!(
+                    "mysql_slow_query_duration_seconds {group},orders-1 {}",
+                    if zero { "None 0 0" } else { "Some(4) 1 2.5" }
+                ),
+                format!(
+                    "mysql_slow_query_lock_seconds {group},orders-1 {}",
+                    if zero { "None 0 0" } else { "Some(0) 1 0.000001" }
+                ),
                 format!("mysql_slow_query_rows_sent_total {group},orders-1,,app {}", or_zero("3")),
                 format!("mysql_slow_query_statement_calls_total {group},00000000000000ab {}", or_zero("1")),
-                format!("mysql_slow_query_statement_seconds_total {group},00000000000000ab {}", or_zero("2.5")),
+                format!(
+                    "mysql_slow_query_statement_seconds_total {group},00000000000000ab {}",
+                    or_zero("2.5")
+                ),
             ]
         };
         let now = Instant::now();
         let mut telling = Telling::default();
-        assert_eq!(shown(&telling.tell(&totals, now)[group]), expected(false), "what was there is no news");
+        let shown = |answer: &Answer| {
+            let mut lines = shown(answer);
+            lines.retain(|line| line.starts_with("mysql"));
+            lines
+        };
+        assert_eq!(
+            shown(&telling.tell(&totals, &[], &|_| None, now)[&None]),
+            expected(false),
+            "what was there is no news"
+        );
         let mut telling = Telling::default();
-        telling.tell(&Totals::new(), now);
-        assert_eq!(shown(&telling.tell(&totals, now)[group]), expected(true));
-        assert_eq!(shown(&telling.tell(&totals, now + SHOWN_AT_ZERO)[group]), expected(false));
+        telling.tell(&Totals::new(), &[], &|_| None, now);
+        assert_eq!(shown(&telling.tell(&totals, &[], &|_| None, now)[&None]), expected(true));
+        assert_eq!(
+            shown(&telling.tell(&totals, &[], &|_| None, now + SHOWN_AT_ZERO)[&None]),
+            expected(false)
+        );
         assert_eq!(slots(&totals), BTreeMap::from([(group.to_owned(), vec![(0xab, 2_500_000)])]));
     }
 
@@ -451,8 +493,9 @@ mod tests {
 
     #[test]
     fn every_result_exists_from_the_start() {
-        let totals = totals(zeros("g"));
-        let lines = shown(&Telling::default().tell(&totals, Instant::now())["g"]);
+        let answers =
+            Telling::default().tell(&Totals::new(), &["g".to_owned()], &|_| Some(7), Instant::now());
+        let lines = shown(&answers[&Some(7)]);
         assert_eq!(lines.len(), 5);
         assert!(lines.contains(&"datapulse_logs_events_total g,unrouted 0".to_owned()), "{lines:?}");
     }

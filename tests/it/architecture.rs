@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// From the ground up. A file sees only files of its own unit and of lower layers; the longest prefix of its path counts.
-const LAYERS: [&[&str]; 9] = [
+const LAYERS: [&[&str]; 10] = [
     &["alarm", "journal", "task", "demo::parts"],
     // The ground: a check's words, the ways out and the secrets speak of each other.
     &GROUND,
-    &["board", "checks::", "logs", "sinks"],
+    &["board", "checks::", "sinks"],
+    &["logs"],
     &["actor", "checks", "http"],
     &["vitals"],
     &["config"],

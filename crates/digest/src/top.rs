@@ -10,6 +10,7 @@ const IDLE_MS: i64 = 24 * 3600 * 1000;
 /// Of the last hour ten minutes are counted together.
 const PART_MS: i64 = 600_000;
 const PARTS: usize = 6;
+const PARTS_OF_TIME: i64 = 6;
 /// Newcomers whose time is watched, for each slot.
 const WATCHED_PER_SLOT: usize = 10;
 
@@ -71,7 +72,7 @@ impl Recent {
 }
 
 fn index(part: i64) -> usize {
-    usize::try_from(part.rem_euclid(PARTS as i64)).unwrap_or_default()
+    usize::try_from(part.rem_euclid(PARTS_OF_TIME)).unwrap_or_default()
 }
 
 impl Top {

@@ -260,7 +260,7 @@ impl Books {
                 batch.ended.entry(Arc::clone(other)).or_default().insert(Arc::clone(series));
             }
             for entry in &chunk.entries {
-                let hash = self.ids.hash(&entry.id);
+                let hash = self.ids.hash(&entry.log_group, &entry.id);
                 let is_fresh = !self.ids.contains(hash) && met.insert(hash);
                 let amounts = if is_fresh { &entry.amounts } else { &entry.repeated };
                 for amount in amounts {
@@ -605,7 +605,7 @@ mod tests {
         disk.lose(Loss::Kill);
         disk.limit(Some(0));
         let mut books = open(&disk, at(FIRST_DAY)).unwrap();
-        assert!(books.ids.contains(books.ids.hash("c")));
+        assert!(books.ids.contains(books.ids.hash("/aws/a", "c")));
         books.commit(&[quiet.clone()], at(FIRST_DAY)).remove(0).unwrap_err();
         disk.limit(None);
         assert_eq!(books.commit(&[quiet], at(FIRST_DAY)).remove(0).unwrap().duplicates, 1);
