@@ -13,9 +13,9 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 
 /// Calls of each template by each user.
-const CALLS: usize = 50;
+pub(crate) const CALLS: usize = 50;
 /// What must never be in what shows no literals.
-const CANARY: &str = "canary7literal";
+pub(crate) const CANARY: &str = "canary7literal";
 
 /// The nth call of each template: other literals, lists, rows, signs, case, spaces and comments, but the same statement.
 fn templates(n: usize) -> Vec<String> {
@@ -35,13 +35,13 @@ fn templates(n: usize) -> Vec<String> {
     ]
 }
 
-struct Truth {
-    slow_log: PathBuf,
+pub(crate) struct Truth {
+    pub(crate) slow_log: PathBuf,
     _stage: datapulse::demo::parts::Stage,
 }
 
 /// One log for all tests.
-fn truth() -> &'static Truth {
+pub(crate) fn truth() -> &'static Truth {
     static TRUTH: OnceLock<Truth> = OnceLock::new();
     TRUTH.get_or_init(|| {
         let stage = stage("mariadb");
