@@ -5,6 +5,7 @@ use super::node::Node;
 use super::read::read;
 use super::scalar::Interval;
 use super::secret::Reference;
+use super::sections::{mapping, unknown_keys};
 use super::servers::check_labels;
 use crate::logs::archive::{self, Line};
 use crate::logs::routes::{self, Routes};
@@ -116,15 +117,21 @@ pub(super) fn logs(
     data_dir: Option<&Path>,
     faults: &mut Faults,
 ) -> Option<LogsPlan> {
-    let logs: Logs = read(node, "logs", faults)?;
+    mapping(node, "logs", faults)?;
+    unknown_keys(node, &["doors", "routes"], faults);
     if data_dir.is_none() {
         let hint = "write `data_dir: /var/lib/datapulse`: what was taken must be known after a restart";
         faults.push(Fault::new(node.place(), "logs", "needs `data_dir`").hint(hint));
     }
+    let doors = node.get("doors").filter(|doors| !doors.is_nothing());
+    let doors = doors.map_or_else(|| Some(Doors::default()), |doors| read(doors, "logs.doors", faults));
     let written = node.get("routes").and_then(Node::items).unwrap_or_default();
     let mut routes: Vec<routes::Route> = Vec::new();
-    for (at, (route, written)) in logs.routes.into_iter().zip(written).enumerate() {
-        let mut reader = Reader { path: format!("logs.routes[{at}]"), written, base, faults };
+    // One by one: a fault of one hides none of another.
+    for (at, written) in written.iter().enumerate() {
+        let path = format!("logs.routes[{at}]");
+        let Some(route) = read::<Route>(written, &path, faults) else { continue };
+        let mut reader = Reader { path, written, base, faults };
         let route = reader.route(route);
         let same_dir = |other: &routes::Route| {
             let pair = other.archive.as_ref().zip(route.archive.as_ref());
@@ -136,11 +143,11 @@ pub(super) fn logs(
         }
         routes.push(route);
     }
-    if routes.is_empty() {
+    if written.is_empty() {
         let hint = "write `routes: [{match: \"/aws/rds/*/*/slowquery\", parser: mysql_slow}]`";
         faults.push(Fault::new(node.place(), "logs.routes", "is empty: nothing is taken").hint(hint));
     }
-    Some(LogsPlan { routes: Routes(routes), access_keys: logs.doors.access_keys })
+    Some(LogsPlan { routes: Routes(routes), access_keys: doors?.access_keys })
 }
 
 /// Reads one route.

@@ -456,6 +456,39 @@ mod tests {
     }
 
     #[test]
+    fn no_fault_of_the_logs_hides_another() {
+        let text = "logs:
+  doors: {access_keys: [clear-text-key], keys: []}
+  routes:
+    - {match: 'a b', parser: mysql}
+    - {match: app, parser: plain, log_line_prefix: '%m', labels: {check: x}}
+    - {match: one, parser: postgres, log_line_prefix: '%Z', archive: {dir: a, time_zone: Tokyo, line: '{msg}'}}
+    - {match: two, parser: plain, archive: {dir: b}}
+    - {match: three, parser: plain, archive: {dir: b, time_zone: Asia/Tokyo}}
+    - {match: two/*, parser: plain, archive: {dir: b}}
+";
+        let faults = load("logs", text, &[]).unwrap_err();
+        let expected = [
+            "logs: needs `data_dir`; write",
+            "c.yml:2:25: logs.doors.access_keys[0]: a secret in clear text is not accepted here",
+            "logs.doors.keys: unknown key; accepted: access_keys",
+            "c.yml:4:30: logs.routes[0].parser: unknown word \"mysql\"; accepted: mysql_slow, postgres, plain",
+            "c.yml:5:52: logs.routes[1].log_line_prefix: is for `parser: postgres` only",
+            "logs.routes[1].labels.check: samples have this label already",
+            "c.yml:6:55: logs.routes[2].log_line_prefix: log_line_prefix `%Z` has the unknown escape %Z",
+            "logs.routes[2].archive.time_zone: no time zone of the IANA database; write it like Asia/Tokyo",
+            "logs.routes[2].archive.line: unknown placeholder {msg}; known are {message}",
+            "logs.routes[4].archive: a route before has this dir with another time_zone, line or seal_after",
+            "logs.routes[5].archive: a route before has this dir",
+        ];
+        for words in expected {
+            assert!(faults.contains(words), "{words}\nis not in\n{faults}");
+        }
+        assert_eq!(faults.lines().count(), expected.len(), "{faults}");
+        assert!(!faults.contains("clear-text-key"), "{faults}");
+    }
+
+    #[test]
     fn words_that_yaml_would_bend_stay_text() {
         let text = "checks:\n  - pg_subscription: {name: 08, target: {host: NO, user: on, database: 1e3}}\n";
         let plan = load("words", text, &[]).unwrap();
