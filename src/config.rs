@@ -20,6 +20,7 @@ pub mod target;
 
 use crate::board::{Key, Spec};
 use crate::checks;
+use crate::logs::pull::Pull;
 use crate::net::Clients;
 use crate::sinks::{dogstatsd, otlp};
 use crate::state::{Access, State};
@@ -231,11 +232,16 @@ impl Plan {
             all.extend(rds.password.as_ref());
             all.extend([&rds.user, &rds.database].into_iter().filter_map(Text::reference));
         }
-        all.extend(self.logs.iter().flat_map(|logs| &logs.access_keys));
+        all.extend(self.logs.iter().flat_map(logs::LogsPlan::references));
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.sort();
         all.dedup();
         all
+    }
+
+    /// Logs that are asked for.
+    pub fn pulls(&self) -> &[Pull] {
+        self.logs.as_ref().map_or(&[], |logs| &logs.pulls)
     }
 
     /// What the vault may read together: also what may be missing.

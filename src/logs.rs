@@ -2,10 +2,13 @@
 
 pub mod archive;
 pub mod decode;
+pub mod documents;
+pub mod elasticsearch;
 pub mod firehose;
 pub mod intake;
 mod keyed_hash;
 pub mod parse;
+pub mod pull;
 pub mod quarantine;
 pub mod read;
 pub mod report;
@@ -14,3 +17,4 @@ pub mod routes;
 pub mod scribe;
 pub mod series;
 pub mod sniff;
+pub mod statements;

@@ -97,6 +97,7 @@ impl Running {
         // Totals of logs go on over restarts, and a sink takes what it finds at its start as told already.
         if let Some(logs) = &mut running.logs {
             logs.show(&running.board);
+            logs.pull(running.plan.pulls(), &running.vault);
         }
         // Sinks before checks for the same reason.
         running.start_outputs(None);
@@ -180,6 +181,9 @@ impl Running {
             changed.map_err(|error| format!("logs: {error}"))?;
         }
         let before = std::mem::replace(&mut self.plan, plan);
+        if let Some(road) = self.logs.as_mut().filter(|_| before.pulls() != self.plan.pulls()) {
+            road.pull(self.plan.pulls(), &self.vault);
+        }
         self.start_searches();
         let wanted = self.wanted();
         self.change(wanted).await;

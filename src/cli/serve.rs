@@ -81,10 +81,11 @@ impl Exporter {
         let web = web.map_err(|faults| format!("the web configuration has faults\n{faults}"))?;
         let data_dir = plan.data_dir.as_deref().map(DataDir::claim).transpose();
         let data_dir = data_dir.map_err(|(message, hint)| format!("{message}; {hint}"))?;
-        let logs = plan.data_dir.as_deref().zip(plan.logs.clone());
-        let logs = logs.map(|(dir, logs)| Road::open(dir, logs.routes, logs.access_keys, Timestamp::now()));
-        let logs = logs.transpose()?;
         let vault = Arc::new(Vault::new(environment, &plan.base));
+        let logs = plan.data_dir.as_deref().zip(plan.logs.clone()).map(|(dir, logs)| {
+            Road::open(dir, logs.routes, logs.access_keys, Arc::clone(&vault), Timestamp::now())
+        });
+        let logs = logs.transpose()?;
         Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault, data_dir, logs })
     }
 

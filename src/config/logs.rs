@@ -8,7 +8,12 @@ use super::secret::Reference;
 use super::sections::{mapping, unknown_keys};
 use super::servers::check_labels;
 use crate::logs::archive::{self, Line};
+use crate::logs::documents::Index;
+use crate::logs::elasticsearch::Outlet;
+use crate::logs::pull;
 use crate::logs::routes::{self, Routes};
+use crate::net::aws::Place;
+use crate::net::https::Url;
 use digest::postgres::Prefix;
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
@@ -16,6 +21,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// `FilterLogEvents` has a quota of a few calls a second, for all that run in the account.
+const SHORTEST_PULL: Duration = Duration::from_secs(10);
 
 /// What the section comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +33,16 @@ pub struct LogsPlan {
     pub routes: Routes,
     /// What opens the doors.
     pub access_keys: Vec<Reference>,
+    /// What is asked for.
+    pub pulls: Vec<pull::Pull>,
+}
+
+impl LogsPlan {
+    /// Every reference that is resolved at some time.
+    pub fn references(&self) -> impl Iterator<Item = &Reference> {
+        let outlets = self.routes.0.iter().filter_map(|route| route.elasticsearch.as_ref());
+        self.access_keys.iter().chain(outlets.filter_map(|outlet| outlet.password.as_ref()))
+    }
 }
 
 /// Logs that are delivered to us.
@@ -33,6 +52,9 @@ pub struct Logs {
     /// Who may deliver over HTTP.
     #[serde(default)]
     pub doors: Doors,
+    /// Log groups that are asked for, where there is no subscription.
+    #[serde(default)]
+    pub pull: Vec<Pull>,
     /// What becomes of the logs; the first route whose `match` fits takes a log group.
     pub routes: Vec<Route>,
 }
@@ -44,6 +66,30 @@ pub struct Doors {
     /// Where the access keys are kept: each delivery has to bring one of them, in X-Amz-Firehose-Access-Key or as Authorization: Bearer.
     /// Two at a time let senders change theirs. Without keys everybody may deliver.
     pub access_keys: Vec<Reference>,
+}
+
+/// Log groups that are asked for again and again.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pull {
+    /// Log groups; `*` stands for any part between two slashes.
+    pub log_group: String,
+    /// How often.
+    #[serde(default = "one_minute")]
+    pub every: Interval,
+    /// Each pass begins so long before the end of the last one, for events that come late.
+    #[serde(default = "ten_minutes")]
+    pub overlap: Interval,
+    /// Region; as the SDK finds it when absent.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Role to take on, by its ARN.
+    #[serde(default)]
+    pub assume_role: Option<String>,
+}
+
+fn one_minute() -> Interval {
+    Interval::seconds(60)
 }
 
 /// What becomes of the logs of some log groups.
@@ -64,6 +110,9 @@ pub struct Route {
     /// Sealed files of each day.
     #[serde(default)]
     pub archive: Option<Archive>,
+    /// Documents for `OpenSearch` or Elasticsearch.
+    #[serde(default)]
+    pub elasticsearch: Option<Elasticsearch>,
     /// Whether texts may go out with their literals; else these are masked. The daily files hold what came in any case.
     #[serde(default)]
     pub raw_text: bool,
@@ -98,6 +147,30 @@ pub struct Archive {
     pub seal_after: Interval,
 }
 
+/// Documents for `OpenSearch` or Elasticsearch, over `_bulk`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Elasticsearch {
+    /// Address of the server, such as <http://127.0.0.1:9200>.
+    pub url: Url,
+    /// Name of the index: a text with {`log_group`} (lower case, / becomes -) and {yyyy.mm.dd} (the UTC day).
+    #[serde(default = "index")]
+    pub index: String,
+    /// Account, for basic auth.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Where its password is kept.
+    #[serde(default)]
+    pub password: Option<Reference>,
+    /// PEM file with the certificate authorities of the server; those of the system when absent.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+}
+
+fn index() -> String {
+    "cwl{log_group}-{yyyy.mm.dd}".to_owned()
+}
+
 fn utc() -> String {
     "UTC".to_owned()
 }
@@ -118,13 +191,33 @@ pub(super) fn logs(
     faults: &mut Faults,
 ) -> Option<LogsPlan> {
     mapping(node, "logs", faults)?;
-    unknown_keys(node, &["doors", "routes"], faults);
+    unknown_keys(node, &["doors", "pull", "routes"], faults);
     if data_dir.is_none() {
         let hint = "write `data_dir: /var/lib/datapulse`: what was taken must be known after a restart";
         faults.push(Fault::new(node.place(), "logs", "needs `data_dir`").hint(hint));
     }
     let doors = node.get("doors").filter(|doors| !doors.is_nothing());
     let doors = doors.map_or_else(|| Some(Doors::default()), |doors| read(doors, "logs.doors", faults));
+    let mut pulls = Vec::new();
+    for (at, written) in node.get("pull").and_then(Node::items).unwrap_or_default().iter().enumerate() {
+        let path = format!("logs.pull[{at}]");
+        let Some(pull) = read::<Pull>(written, &path, faults) else { continue };
+        if !fits_something(&pull.log_group) {
+            let fault = Fault::new(written.place(), format!("{path}.log_group"), "matches no log group");
+            faults.push(fault.hint("write its name, with * for any part between two slashes"));
+        }
+        if pull.every.duration() < SHORTEST_PULL {
+            let fault = Fault::new(written.place(), format!("{path}.every"), "shorter than 10s");
+            faults
+                .push(fault.hint("AWS allows few calls a second; subscribe to the log group for less delay"));
+        }
+        pulls.push(pull::Pull {
+            log_group: pull.log_group,
+            every: pull.every.duration(),
+            overlap: pull.overlap.duration(),
+            place: Place { region: pull.region, assume_role: pull.assume_role },
+        });
+    }
     let written = node.get("routes").and_then(Node::items).unwrap_or_default();
     let mut routes: Vec<routes::Route> = Vec::new();
     // One by one: a fault of one hides none of another.
@@ -147,7 +240,7 @@ pub(super) fn logs(
         let hint = "write `routes: [{match: \"/aws/rds/*/*/slowquery\", parser: mysql_slow}]`";
         faults.push(Fault::new(node.place(), "logs.routes", "is empty: nothing is taken").hint(hint));
     }
-    Some(LogsPlan { routes: Routes(routes), access_keys: doors?.access_keys })
+    Some(LogsPlan { routes: Routes(routes), access_keys: doors?.access_keys, pulls })
 }
 
 /// Reads one route.
@@ -190,6 +283,11 @@ impl Reader<'_> {
             &format!("{}.labels", self.path),
             self.faults,
         );
+        if route.parser == Parser::Plain && route.elasticsearch.is_some() && !route.raw_text {
+            let message =
+                "a plain text has nothing but itself, and without `raw_text: true` that is not sent";
+            self.fault("elasticsearch", message, "");
+        }
         routes::Route {
             pattern: route.matching,
             parser: match route.parser {
@@ -199,8 +297,18 @@ impl Reader<'_> {
             },
             labels: route.labels,
             archive: route.archive.and_then(|archive| self.archive(&archive)),
+            elasticsearch: route.elasticsearch.and_then(|written| self.elasticsearch(written)),
             raw_text: route.raw_text,
         }
+    }
+
+    fn elasticsearch(&mut self, written: Elasticsearch) -> Option<Outlet> {
+        let Elasticsearch { url, index, user, password, ca } = written;
+        if user.is_some() != password.is_some() {
+            self.fault("elasticsearch", "`user` and `password` go together", "write both or none");
+        }
+        let index = Index::parse(&index).map_err(|words| self.fault("elasticsearch.index", words, ""));
+        Some(Outlet { url, index: index.ok()?, user, password, ca: ca.map(|ca| self.base.join(ca)) })
     }
 
     fn archive(&mut self, written: &Archive) -> Option<archive::Archive> {

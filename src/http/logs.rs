@@ -121,7 +121,12 @@ async fn take(intake: Arc<Intake>, kind: Kind, head: HeaderMap, body: Bytes) -> 
         Err(error @ NotTaken::Unreadable(_)) => {
             kind.answer(&head, StatusCode::BAD_REQUEST, Some(&error.to_string()))
         }
-        Err(error @ (NotTaken::Refused(_) | NotTaken::Quarantine(_) | NotTaken::Panicked)) => {
+        Err(
+            error @ (NotTaken::Refused(_)
+            | NotTaken::NotIndexed(_)
+            | NotTaken::Quarantine(_)
+            | NotTaken::Panicked),
+        ) => {
             tracing::warn!(%error, "a log delivery was refused; its sender has to repeat it");
             kind.answer(&head, StatusCode::SERVICE_UNAVAILABLE, Some(&error.to_string())).again(AGAIN)
         }

@@ -5,6 +5,7 @@ use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key, State};
 use crate::check::Listing;
 use crate::logs::intake::Intake;
+use crate::logs::statements;
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -57,7 +58,7 @@ pub fn statements(intake: &Arc<Intake>) -> Page {
         policy: POLICY,
         body: Arc::new(move |query| {
             let wanted: Vec<&str> = query.all("fingerprint").collect();
-            let mut statements = intake.statements();
+            let mut statements = statements::list(intake.scribe());
             statements.retain(|one| wanted.is_empty() || wanted.contains(&one.fingerprint.as_str()));
             Bytes::from(json!({ "rules": digest::RULES, "statements": statements }).to_string())
         }),

@@ -1,18 +1,19 @@
 //! The road of a delivery: unwrapped, routed, parsed and counted, then committed by the scribe. What is answered for is kept.
 
 use super::decode::{Data, DecodeError, Payload, decode};
+use super::documents::{Document, Maker};
+use super::elasticsearch::{Bulk, NotIndexed, Outlet};
 use super::parse::{Found, parse};
+use super::pull::Progress;
 use super::quarantine::{Origin, Quarantine};
-use super::routes::Routes;
+use super::routes::{Parser, Routes};
 use super::scribe::{Amount, Chunk, Entry, Note, Refused, Scribe, StartError};
-use super::series::{self, Fate, SLOTS, Source};
-use crate::config::secret::Reference;
+use super::series::{Fate, Source};
+use super::statements::Statements;
+use crate::config::secret::{Reference, Vault};
 use crate::task;
 use arc_swap::ArcSwap;
-use digest::top::{Place, Top};
-use digest::{Dialect, Event};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,21 +25,23 @@ const MOST_EVENTS: usize = 1_000;
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// Log groups with series of their own; what comes from more of them counts as one, `other`.
 const MOST_GROUPS: usize = 1_000;
-/// Texts of statements are kept so long, in bytes.
-const LONGEST_TEXT: usize = 2_048;
-/// Names of notes begin like this.
-const STATEMENT: &str = "statement\u{1f}";
+/// Names of notes with the time of the newest event begin like this.
 const LAST_EVENT: &str = "last_event\u{1f}";
 
 /// Takes deliveries from all doors and from pulls.
+#[derive(Debug)]
 pub struct Intake {
     routing: ArcSwap<Routing>,
     scribe: Scribe,
+    bulk: Bulk,
     quarantine: Quarantine,
-    tops: Mutex<BTreeMap<String, Top>>,
-    /// Seconds between the newest event of the last delivery and its arrival, by log group.
+    statements: Statements,
+    /// Seconds between the newest event of the last delivery and its arrival, by log group; NaN before it.
     delays: Mutex<BTreeMap<String, f64>>,
+    /// Documents by log group and what became of them.
+    documents: Mutex<BTreeMap<(String, &'static str), u64>>,
     unreadable: AtomicU64,
+    pulls: ArcSwap<Vec<Arc<Progress>>>,
 }
 
 /// What the configuration says about logs.
@@ -61,6 +64,9 @@ pub enum NotTaken {
     /// It can be later: the sender has to repeat it.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// The same of its documents.
+    #[error(transparent)]
+    NotIndexed(#[from] NotIndexed),
     /// The quarantine could not be written.
     #[error("could not write to the quarantine in data_dir: {0}")]
     Quarantine(std::io::Error),
@@ -69,46 +75,37 @@ pub enum NotTaken {
     Panicked,
 }
 
-/// A statement with a series of its own, for people.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Statement {
-    /// Log group.
-    pub log_group: String,
-    /// 16 hexadecimal digits.
-    pub fingerprint: String,
-    /// Short name: verb and tables.
-    pub statement: String,
-    /// Text without literals; `None` when it was not seen since its slot began.
-    pub text: Option<String>,
-    /// Calls since the slot began.
-    pub calls: u64,
-    /// Their time in seconds.
-    pub time_sum: f64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Words {
-    statement: String,
-    text: String,
+/// A delivery, read.
+#[derive(Debug, Default)]
+struct Worked {
+    log_group: String,
+    outlet: Option<Outlet>,
+    documents: Vec<Document>,
+    chunks: Vec<Chunk>,
 }
 
 impl Intake {
     /// Starts with what the scribe knows. Its archives are those of `routes`, in their order.
-    pub fn new(scribe: Scribe, quarantine: Quarantine, routes: Routes, access_keys: Vec<Reference>) -> Self {
+    pub fn new(
+        scribe: Scribe,
+        quarantine: Quarantine,
+        vault: Arc<Vault>,
+        routes: Routes,
+        access_keys: Vec<Reference>,
+        now: Timestamp,
+    ) -> Self {
         let mut number = 0..;
-        let archives =
-            routes.0.iter().map(|route| route.archive.as_ref().and_then(|_| number.next())).collect();
-        let now_ms = Timestamp::now().as_millisecond();
-        let known = series::slots(&scribe.totals()).into_iter();
-        let tops = known.map(|(log_group, slots)| {
-            (log_group, Top::new(SLOTS, slots.into_iter().map(|(fingerprint, _)| fingerprint), now_ms))
-        });
+        let archives = routes.0.iter().map(|route| route.archive.as_ref().and_then(|_| number.next()));
+        let archives = archives.collect();
         Self {
             routing: ArcSwap::from_pointee(Routing { routes, access_keys, archives }),
+            bulk: Bulk::new(vault),
             quarantine,
-            tops: Mutex::new(tops.collect()),
+            statements: Statements::new(&scribe, now),
             delays: Mutex::default(),
+            documents: Mutex::default(),
             unreadable: AtomicU64::new(0),
+            pulls: ArcSwap::default(),
             scribe,
         }
     }
@@ -124,8 +121,8 @@ impl Intake {
         now: Timestamp,
     ) -> Result<(), StartError> {
         let mut numbers = self.scribe.adopt(routes.archives(), now).await?.into_iter();
-        let archives =
-            routes.0.iter().map(|route| route.archive.as_ref().and_then(|_| numbers.next())).collect();
+        let archives = routes.0.iter().map(|route| route.archive.as_ref().and_then(|_| numbers.next()));
+        let archives = archives.collect();
         self.routing.store(Arc::new(Routing { routes, access_keys, archives }));
         Ok(())
     }
@@ -145,67 +142,138 @@ impl Intake {
     /// # Errors
     /// When the payload cannot be read, which a repetition does not change; or when it could not be kept.
     pub async fn take(self: &Arc<Self>, payload: Vec<u8>, now: Timestamp) -> Result<(), NotTaken> {
-        let intake = Arc::clone(self);
-        let read = task::blocking(move || intake.read(&payload, now));
-        let chunks = read.await.map_err(|error| {
-            tracing::error!(%error, "a delivery could not be worked off");
-            NotTaken::Panicked
-        })??;
-        for chunk in chunks {
+        self.work(now, move |intake| intake.read(&payload, now)).await
+    }
+
+    /// Takes events of one stream that were asked for, with notes that are kept with them.
+    ///
+    /// # Errors
+    /// When they could not be kept.
+    pub async fn take_events(
+        self: &Arc<Self>,
+        data: Data,
+        notes: Vec<Note>,
+        now: Timestamp,
+    ) -> Result<(), NotTaken> {
+        self.work(now, move |intake| {
+            let mut worked = intake.entries(data, now)?;
+            if let Some(last) = worked.chunks.last_mut() {
+                last.notes.extend(notes);
+            }
+            Ok(worked)
+        })
+        .await
+    }
+
+    /// Idempotent outlets first, the one commit last.
+    async fn work(
+        self: &Arc<Self>,
+        now: Timestamp,
+        read: impl FnOnce(&Self) -> Result<Worked, NotTaken> + Send + 'static,
+    ) -> Result<(), NotTaken> {
+        let worked = self.aside(read).await?;
+        if let Some(outlet) = worked.outlet {
+            self.index(&outlet, worked.documents, worked.log_group, now).await?;
+        }
+        for chunk in worked.chunks {
             self.scribe.commit(chunk, now).await?;
         }
         Ok(())
     }
 
-    fn read(&self, payload: &[u8], now: Timestamp) -> Result<Vec<Chunk>, NotTaken> {
-        let data = match decode(payload, LARGEST_RECORD) {
-            Ok(Payload::Control) => return Ok(Vec::new()),
-            Ok(Payload::Data(data)) => data,
+    /// On a thread that may block and compute.
+    async fn aside<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, NotTaken> + Send + 'static,
+    ) -> Result<T, NotTaken> {
+        let intake = Arc::clone(self);
+        task::blocking(move || work(&intake)).await.map_err(|error| {
+            tracing::error!(%error, "a delivery could not be worked off");
+            NotTaken::Panicked
+        })?
+    }
+
+    async fn index(
+        self: &Arc<Self>,
+        outlet: &Outlet,
+        documents: Vec<Document>,
+        log_group: String,
+        now: Timestamp,
+    ) -> Result<(), NotTaken> {
+        let all = documents.len() as u64;
+        let sent = self.bulk.send(outlet, documents).await;
+        let count = |result, number| {
+            *lock(&self.documents).entry((log_group.clone(), result)).or_default() += number;
+        };
+        let rejected = sent.inspect_err(|_| count("failed", all))?;
+        let number = rejected.len() as u64;
+        count("indexed", all - number);
+        count("rejected", number);
+        count("failed", 0);
+        self.aside(move |intake| {
+            for one in rejected {
+                let origin = Origin { log_group: Some(&log_group), id: Some(&one.document.id) };
+                intake.put_away(&one.why, origin, &one.document.source, now)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn read(&self, payload: &[u8], now: Timestamp) -> Result<Worked, NotTaken> {
+        match decode(payload, LARGEST_RECORD) {
+            Ok(Payload::Control) => Ok(Worked::default()),
+            Ok(Payload::Data(data)) => self.entries(data, now),
             Err(error) => {
                 self.unreadable.fetch_add(1, Ordering::Relaxed);
                 self.put_away(&error.to_string(), Origin::default(), payload, now)?;
-                return Err(error.into());
+                Err(error.into())
             }
-        };
-        self.entries(data, now)
+        }
     }
 
-    /// The chunks of a delivery, in its order.
-    fn entries(&self, data: Data, now: Timestamp) -> Result<Vec<Chunk>, NotTaken> {
+    /// The chunks and documents of a delivery, in its order.
+    fn entries(&self, data: Data, now: Timestamp) -> Result<Worked, NotTaken> {
         let routing = self.routing();
         let source = self.source(&data);
-        let mut chunk = Chunk::default();
+        let mut first = Chunk::default();
         let mut counted: Vec<Vec<Amount>> = vec![Vec::new(); data.events.len()];
-        let found = routing.routes.of(&data.log_group);
-        let (archive, parsed) = match found {
-            Some((number, route)) => {
-                let parsed = parse(&data.events, &route.parser, &mut |at, entry| {
-                    let amounts = self.count(&source, &entry, now, &mut chunk);
-                    if let Some(counted) = counted.get_mut(at) {
-                        counted.extend(amounts);
-                    }
-                });
-                (routing.archives.get(number).copied().flatten(), parsed)
+        let (mut documents, mut outlet, mut archive) = (Vec::new(), None, None);
+        let mut parsed = None;
+        if let Some((number, route)) = routing.routes.of(&data.log_group) {
+            archive = routing.archives.get(number).copied().flatten();
+            outlet.clone_from(&route.elasticsearch);
+            let mut maker =
+                route.elasticsearch.as_ref().map(|outlet| Maker::new(&data, &outlet.index, route.raw_text));
+            parsed = Some(parse(&data.events, &route.parser, &mut |at, entry| {
+                documents.extend(maker.as_mut().and_then(|maker| maker.entry(at, &entry)));
+                if let Some(counted) = counted.get_mut(at) {
+                    counted.extend(self.count(&source, &entry, now, &mut first));
+                }
+            }));
+            if let (Parser::Plain, Some(maker)) = (&route.parser, &maker) {
+                documents.extend((0..data.events.len()).filter_map(|at| maker.plain(at)));
             }
-            None => (None, vec![false; data.events.len()]),
-        };
-        if let Some(newest) = data.events.iter().map(|event| event.timestamp).max() {
-            self.note_newest(&source, newest, now, &mut chunk);
         }
+        if let Some(newest) = data.events.iter().map(|event| event.timestamp).max() {
+            self.note_newest(&source, newest, now, &mut first);
+        }
+        let log_group = data.log_group.clone();
+        let read = Read { data, source: &source, archive, parsed, counted, first };
+        let chunks = self.chunks(read, now)?;
+        Ok(Worked { log_group, outlet, documents, chunks })
+    }
+
+    fn chunks(&self, read: Read<'_>, now: Timestamp) -> Result<Vec<Chunk>, NotTaken> {
+        let Read { data, source, archive, parsed, counted, first: mut chunk } = read;
         let (log_group, log_stream): (Arc<str>, Arc<str>) = (data.log_group.into(), data.log_stream.into());
         let repeated = vec![source.fate(Fate::Received), source.fate(Fate::Duplicate)];
-        let mut chunks = Vec::new();
-        let mut bytes = 0;
-        for ((event, mut amounts), parsed) in data.events.into_iter().zip(counted).zip(parsed) {
-            let fate = match (found, parsed) {
-                (None, _) => Fate::Unrouted,
-                (Some(_), true) => Fate::Parsed,
-                (Some(_), false) => Fate::Unparsed,
-            };
-            let why = match fate {
-                Fate::Unrouted => Some("no route takes this log group"),
-                Fate::Unparsed => Some("the parser found no entry in it"),
-                Fate::Received | Fate::Parsed | Fate::Duplicate => None,
+        let (mut chunks, mut bytes) = (Vec::new(), 0);
+        for (at, (event, mut amounts)) in data.events.into_iter().zip(counted).enumerate() {
+            let (fate, why) = match parsed.as_ref().map(|parsed| parsed.get(at) == Some(&true)) {
+                None => (Fate::Unrouted, Some("no route takes this log group")),
+                Some(true) => (Fate::Parsed, None),
+                Some(false) => (Fate::Unparsed, Some("the parser found no entry in it")),
             };
             if let Some(why) = why {
                 let origin = Origin { log_group: Some(&log_group), id: Some(&event.id) };
@@ -274,7 +342,7 @@ impl Intake {
         match found {
             Found::SlowQuery(event) => {
                 let mut amounts = source.slow_query(event);
-                amounts.extend(self.statement(source, event, now, chunk));
+                amounts.extend(self.statements.count(source, event, now, chunk));
                 amounts
             }
             Found::Message(severity, event) => {
@@ -284,61 +352,6 @@ impl Intake {
                 amounts
             }
         }
-    }
-
-    /// Counts a statement under its fingerprint, if that has a slot.
-    fn statement(
-        &self,
-        source: &Source,
-        event: &Event<'_>,
-        now: Timestamp,
-        chunk: &mut Chunk,
-    ) -> Vec<Amount> {
-        let Some(fingerprint) = event.fingerprint else { return source.statement(None, event.query_time) };
-        let place = lock(&self.tops)
-            .entry(source.log_group.clone())
-            .or_insert_with(|| Top::new(SLOTS, [], now.as_millisecond()))
-            .place(fingerprint, event.query_time.unwrap_or_default(), now.as_millisecond());
-        match place {
-            Place::Own => {}
-            Place::Other => return source.statement(None, event.query_time),
-            Place::New(before) => {
-                if let Some(before) = before {
-                    chunk.ended.extend(series::ended(&source.log_group, before));
-                    chunk.notes.push(Note { name: text_of(&source.log_group, before), value: None });
-                }
-                let mut text = digest::shape(&event.query, Dialect::MySql);
-                text.truncate(text.floor_char_boundary(LONGEST_TEXT));
-                let words = Words { statement: digest::statement(&event.query, Dialect::MySql), text };
-                let value = serde_json::to_string(&words).ok().map(Arc::from);
-                chunk.notes.push(Note { name: text_of(&source.log_group, fingerprint), value });
-            }
-        }
-        source.statement(Some(fingerprint), event.query_time)
-    }
-
-    /// The statements that have series of their own, those of most time first.
-    pub fn statements(&self) -> Vec<Statement> {
-        let totals = self.scribe.totals();
-        let mut statements = Vec::new();
-        for (log_group, slots) in series::slots(&totals) {
-            for (fingerprint, micros) in slots {
-                let words = self.scribe.note(&text_of(&log_group, fingerprint));
-                let words: Option<Words> = words.and_then(|words| serde_json::from_str(&words).ok());
-                let (statement, text) =
-                    words.map_or_else(Default::default, |words| (words.statement, Some(words.text)));
-                statements.push(Statement {
-                    calls: series::calls(&totals, &log_group, fingerprint),
-                    log_group: log_group.clone(),
-                    fingerprint: series::hex(fingerprint),
-                    statement,
-                    text,
-                    time_sum: micros as f64 / 1e6,
-                });
-            }
-        }
-        statements.sort_by(|a, b| b.time_sum.total_cmp(&a.time_sum));
-        statements
     }
 
     /// Unix time in seconds of the newest event of each log group.
@@ -352,11 +365,27 @@ impl Intake {
 
     /// Seconds between the newest event of the last delivery and its arrival, by log group.
     pub fn delays(&self) -> BTreeMap<String, f64> {
-        lock(&self.delays)
+        let delays = lock(&self.delays);
+        delays
             .iter()
             .filter(|(_, delay)| delay.is_finite())
-            .map(|(g, d)| (g.clone(), *d))
+            .map(|(group, delay)| (group.clone(), *delay))
             .collect()
+    }
+
+    /// Documents by log group and what became of them: indexed, rejected for good, or failed with their delivery.
+    pub fn documents(&self) -> BTreeMap<(String, &'static str), u64> {
+        lock(&self.documents).clone()
+    }
+
+    /// How the pulls go.
+    pub fn pulls(&self) -> Arc<Vec<Arc<Progress>>> {
+        self.pulls.load_full()
+    }
+
+    /// Takes the pulls that run from now on.
+    pub fn watch(&self, pulls: Vec<Arc<Progress>>) {
+        self.pulls.store(Arc::new(pulls));
     }
 
     /// Records that could not be read, and what went to the quarantine: how many things, and how many are in the file.
@@ -365,8 +394,16 @@ impl Intake {
     }
 }
 
-fn text_of(log_group: &str, fingerprint: u64) -> Arc<str> {
-    format!("{STATEMENT}{log_group}\u{1f}{}", series::hex(fingerprint)).into()
+/// What was found in a delivery.
+struct Read<'a> {
+    data: Data,
+    source: &'a Source,
+    archive: Option<usize>,
+    /// For each event whether an entry has a part of it; `None` without a route.
+    parsed: Option<Vec<bool>>,
+    counted: Vec<Vec<Amount>>,
+    /// The first chunk, with the notes of all.
+    first: Chunk,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

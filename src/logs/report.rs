@@ -25,6 +25,24 @@ static LAST_EVENT: Metric<1> = Metric::gauge(
     &["log_group"],
     "Unix time of the newest event that came",
 );
+static PULL_UP: Metric<1> = Metric::gauge(
+    "datapulse.logs.pull_up",
+    Unit::None,
+    &["log_group"],
+    "1 when the last pass over these log groups went well; log_group as the configuration writes it",
+);
+static PULL_LAST_SUCCESS: Metric<1> = Metric::gauge(
+    "datapulse.logs.pull_last_success_timestamp",
+    Unit::Seconds,
+    &["log_group"],
+    "Unix time of the last pass that went well; absent before the first",
+);
+static DOCUMENTS: Metric<2> = Metric::counter(
+    "datapulse.bulk.documents",
+    Unit::None,
+    &["log_group", "result"],
+    "Documents for Elasticsearch: indexed; rejected for good, which are in the quarantine; failed with their delivery, which its sender repeats",
+);
 static DEDUPE_WINDOW: Metric<0> = Metric::gauge(
     "datapulse.logs.dedupe_window",
     Unit::Seconds,
@@ -68,6 +86,9 @@ pub fn families() -> Vec<Handle> {
     families.extend([
         DELAY.handle(),
         LAST_EVENT.handle(),
+        PULL_UP.handle(),
+        PULL_LAST_SUCCESS.handle(),
+        DOCUMENTS.handle(),
         DEDUPE_WINDOW.handle(),
         UNREADABLE.handle(),
         QUARANTINED.handle(),
@@ -122,8 +143,15 @@ pub fn show(intake: &Intake, board: &Board, telling: &mut Telling, now: Timestam
         answer.set(&WRITE_FAILURES, [log_group], facts.write_failures as f64);
         answer.set(&LATE, [log_group], facts.late_lines as f64);
     }
+    for ((log_group, result), number) in intake.documents() {
+        parts.entry(route(&log_group)).or_default().set(&DOCUMENTS, [&log_group, result], number as f64);
+    }
     let own = parts.entry(None).or_default();
     let (unreadable, (quarantined, _)) = intake.put_aside();
+    for pull in intake.pulls().iter() {
+        own.set_some(&PULL_UP, [&pull.log_group], pull.up().map(|up| f64::from(u8::from(up))));
+        own.set_some(&PULL_LAST_SUCCESS, [&pull.log_group], pull.last_success().map(|at| at as f64));
+    }
     own.set(&DEDUPE_WINDOW, [], intake.scribe().dedupe_window_seconds(now));
     own.set(&UNREADABLE, [], unreadable as f64);
     own.set(&QUARANTINED, [], quarantined as f64);

@@ -1,13 +1,14 @@
 //! The parts of the road together: opened over the ledger, shown on the board, closed after the last delivery.
 
 use super::intake::Intake;
+use super::pull::{self, Progress, Pull};
 use super::quarantine::Quarantine;
 use super::report;
 use super::routes::Routes;
 use super::scribe::{Limits, Scribe};
 use super::series::Telling;
 use crate::board::Board;
-use crate::config::secret::Reference;
+use crate::config::secret::{Reference, Vault};
 use crate::journal::disk::{Disk, RealDisk};
 use crate::task::{self, Task};
 use jiff::Timestamp;
@@ -24,6 +25,7 @@ pub struct Road {
     intake: Arc<Intake>,
     thread: JoinHandle<()>,
     report: Option<Task<()>>,
+    pulls: Vec<Task<()>>,
 }
 
 impl Road {
@@ -35,6 +37,7 @@ impl Road {
         data_dir: &Path,
         routes: Routes,
         access_keys: Vec<Reference>,
+        vault: Arc<Vault>,
         now: Timestamp,
     ) -> Result<Self, String> {
         let disk: Arc<dyn Disk> = Arc::new(RealDisk);
@@ -45,8 +48,8 @@ impl Road {
             let segments = scribe.damaged_segments();
             tracing::error!(segments, dir = %dir.display(), "damaged parts of the ledger of logs were put aside");
         }
-        let intake = Intake::new(scribe, Quarantine::new(&dir), routes, access_keys);
-        Ok(Self { intake: Arc::new(intake), thread, report: None })
+        let intake = Intake::new(scribe, Quarantine::new(&dir), vault, routes, access_keys, now);
+        Ok(Self { intake: Arc::new(intake), thread, report: None, pulls: Vec::new() })
     }
 
     /// Shows what the logs say, now and from now on.
@@ -57,6 +60,20 @@ impl Road {
         self.report = Some(task::spawn(live));
     }
 
+    /// Ends all pulls and starts these.
+    pub fn pull(&mut self, pulls: &[Pull], vault: &Arc<Vault>) {
+        let progress: Vec<Arc<Progress>> = pulls.iter().map(|pull| Arc::new(Progress::new(pull))).collect();
+        self.pulls = pulls
+            .iter()
+            .zip(&progress)
+            .map(|(pull, progress)| {
+                let (intake, vault) = (Arc::clone(&self.intake), Arc::clone(vault));
+                task::spawn(pull::live(pull.clone(), intake, vault, Arc::clone(progress)))
+            })
+            .collect();
+        self.intake.watch(progress);
+    }
+
     /// What takes deliveries.
     pub fn intake(&self) -> &Arc<Intake> {
         &self.intake
@@ -64,8 +81,8 @@ impl Road {
 
     /// Ends it, after the doors are closed: the scribe goes when nobody can send to it any more.
     pub async fn close(self) {
-        let Self { intake, thread, report } = self;
-        drop((intake, report));
+        let Self { intake, thread, report, pulls } = self;
+        drop((intake, report, pulls));
         let joined = task::blocking(move || thread.join());
         if tokio::time::timeout(LAST_COMMIT, joined).await.is_err() {
             tracing::warn!("the scribe did not end in time; what it had not committed was not confirmed");

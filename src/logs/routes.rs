@@ -1,6 +1,7 @@
 //! Which route takes a log group, and what it does with its events.
 
 use super::archive;
+use super::elasticsearch::Outlet;
 use super::read::Format;
 use digest::postgres::{self, Prefix};
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ pub struct Route {
     pub labels: BTreeMap<String, String>,
     /// Where its lines are kept.
     pub archive: Option<archive::Archive>,
+    /// Where documents of its events go.
+    pub elasticsearch: Option<Outlet>,
     /// Whether texts may go out with their literals.
     pub raw_text: bool,
 }
