@@ -336,7 +336,7 @@ impl Telling {
     ) -> BTreeMap<Option<usize>, Answer> {
         let news = self.began.then_some(now);
         self.began = true;
-        self.seen.retain(|series, _| totals.contains_key(series));
+        self.seen.retain(|series, _| totals.contains_key(series) || series.starts_with("events"));
         let mut answers: BTreeMap<Option<usize>, Answer> = BTreeMap::new();
         let mut log_groups: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
         let mut histograms: BTreeMap<(&str, &str, &str), Buckets> = BTreeMap::new();
@@ -384,6 +384,8 @@ impl Telling {
             for fate in Fate::ALL.into_iter().filter(|fate| !totals.contains_key(&source.fate(*fate).series))
             {
                 answer.set(&EVENTS, [log_group, fate.as_str()], 0.0);
+                // It has been shown at 0 when it gets its first event.
+                self.seen.entry(source.fate(fate).series).or_insert(news);
             }
         }
         answers

@@ -14,9 +14,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-const GROUP: &str = "/aws/rds/instance/orders-1/slowquery";
+pub(crate) const GROUP: &str = "/aws/rds/instance/orders-1/slowquery";
 
-fn config(dir: &Path, more: &str) -> String {
+pub(crate) fn config(dir: &Path, more: &str) -> String {
     let (data, archive) = (dir.join("data").display().to_string(), dir.join("archive").display().to_string());
     format!(
         "data_dir: {data}\nlogs:\n{more}  routes:\n    - match: /aws/rds/*/*/slowquery\n      parser: mysql_slow\n      \
@@ -26,7 +26,7 @@ fn config(dir: &Path, more: &str) -> String {
 }
 
 /// A subscription payload of these events.
-fn payload(log_group: &str, events: &[Value]) -> String {
+pub(crate) fn payload(log_group: &str, events: &[Value]) -> String {
     json!({"messageType": "DATA_MESSAGE", "owner": "123456789012", "logGroup": log_group, "logStream": "orders-1",
         "subscriptionFilters": ["all"], "logEvents": events})
     .to_string()
@@ -36,16 +36,16 @@ fn base64_of(text: &str) -> String {
     STANDARD.encode(gzip::compress(text.as_bytes()))
 }
 
-fn lambda(text: &str) -> Vec<u8> {
+pub(crate) fn lambda(text: &str) -> Vec<u8> {
     json!({"awslogs": {"data": base64_of(text)}}).to_string().into_bytes()
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
 /// A slow query as an event.
-fn slow(id: &str, user: &str, sql: &str) -> Value {
+pub(crate) fn slow(id: &str, user: &str, sql: &str) -> Value {
     let message = format!(
         "# User@Host: {user}[{user}] @ web [10.0.0.1]  Id: 7\n# Query_time: 1.5  Lock_time: 0.25 Rows_sent: 2  \
          Rows_examined: 30\nuse shop;\nSET timestamp=1;\n{sql};"

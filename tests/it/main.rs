@@ -21,6 +21,7 @@ mod freeze;
 mod inflight;
 mod insights;
 mod isolation;
+mod log_outlets;
 mod logs;
 mod moto;
 mod program;
