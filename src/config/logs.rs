@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `FilterLogEvents` has a quota of a few calls a second, for all that run in the account.
-const SHORTEST_PULL: Duration = Duration::from_secs(10);
+const SHORTEST_PULL: Duration = Duration::from_secs(1);
 
 /// What the section comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -207,7 +207,7 @@ pub(super) fn logs(
             faults.push(fault.hint("write its name, with * for any part between two slashes"));
         }
         if pull.every.duration() < SHORTEST_PULL {
-            let fault = Fault::new(written.place(), format!("{path}.every"), "shorter than 10s");
+            let fault = Fault::new(written.place(), format!("{path}.every"), "shorter than 1s");
             faults
                 .push(fault.hint("AWS allows few calls a second; subscribe to the log group for less delay"));
         }

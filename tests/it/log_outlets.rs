@@ -15,7 +15,7 @@ use std::time::Duration;
 fn what_is_pulled_comes_once_also_when_it_is_late_and_after_a_restart() {
     let cloud = Cloud::start("logs-pull");
     let dir = stage("logs-pull");
-    let pull = "  pull: [{log_group: '/aws/rds/*/*/slowquery', every: 10s, overlap: 20m}]\n";
+    let pull = "  pull: [{log_group: '/aws/rds/*/*/slowquery', every: 1s, overlap: 20m}]\n";
     let text = config(dir.path(), pull);
     let entry = |n: usize| {
         format!(
