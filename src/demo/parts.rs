@@ -69,12 +69,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
-    fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Refused { what: what.into(), why: why.into() }
     }
 }

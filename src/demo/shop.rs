@@ -13,7 +13,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ const TABLES: &str = "create database shop; use shop; \
 pub struct Shop {
     slow: Arc<AtomicBool>,
     /// Dropped to end the work.
-    end: Option<Sender<()>>,
+    end: Option<SyncSender<()>>,
     work: Option<JoinHandle<()>>,
 }
 
@@ -47,7 +47,7 @@ impl Shop {
         // What takes 20 ms is slow here.
         let server = MariaDb::start(&dir.join("shop"), &["--long-query-time=0.02"])?;
         server.run("root", "", TABLES)?;
-        let (end, ended) = channel();
+        let (end, ended) = sync_channel(0);
         let slow = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&slow);
         let work = task::thread("shop", move || work(&server, exporter, &told, &ended));
@@ -76,7 +76,6 @@ fn work(server: &MariaDb, exporter: u16, slow: &AtomicBool, ended: &Receiver<()>
     for turn in 0.. {
         std::thread::scope(|scope| {
             for (user, sql) in statements(turn, slow.load(Ordering::Relaxed)) {
-                #[expect(clippy::disallowed_methods, reason = "clients of one turn, joined at its end")]
                 scope.spawn(move || {
                     if let Err(error) = server.run(user, DATABASE, &sql) {
                         tracing::warn!(%error, "a customer of the shop got an error");
@@ -100,20 +99,22 @@ fn statements(turn: u32, slow: bool) -> Vec<(&'static str, String)> {
         ("app", format!("select email, sleep(0.03) from customers where id = {customer};")),
         (
             "app",
-            format!("update carts set total = total + 0.{:02} where customer = {customer} and sleep(0.04) = 0;", turn % 100),
+            format!(
+                "update carts set total = total + 0.{:02} where customer = {customer} and sleep(0.04) = 0;",
+                turn % 100
+            ),
         ),
     ];
     if turn.is_multiple_of(5) {
         let sql = "select c.email, sum(k.total) from customers c join carts k on k.customer = c.id group by c.email order by 2 desc limit 10; do sleep(0.2);";
         all.push(("report", sql.to_owned()));
     }
-    if slow {
-        // Without its index it reads the whole table, and everybody asks for it.
-        let sql = |number: u32| {
-            format!("select total, sleep(2) from carts where id = {};", (turn * 8 + number) % 1000 + 1)
-        };
-        all.extend((0..8).map(|number| ("app", sql(number))));
-    }
+    // Without its index it reads the whole table, and everybody asks for it.
+    let (customers, seconds) = if slow { (8, "2") } else { (1, "0.02") };
+    all.extend((0..customers).map(|number| {
+        let id = (turn * 8 + number) % 1000 + 1;
+        ("app", format!("select total, sleep({seconds}) from carts where id = {id};"))
+    }));
     all
 }
 

@@ -1,7 +1,8 @@
 //! All that the demo watches, the replication, the lake and the warehouse, and what can be broken there.
 
-use super::parts::{Feed, Result};
+use super::parts::{Error, Feed, Result};
 use super::replication::Replication;
+use super::shop::Shop;
 use super::{Fault, lake, warehouse};
 use std::path::Path;
 
@@ -10,6 +11,8 @@ use std::path::Path;
 pub struct World {
     _load: [Feed; 2],
     replication: Replication,
+    /// Where MariaDB is installed; why not, else.
+    shop: std::result::Result<Shop, String>,
 }
 
 impl World {
@@ -17,7 +20,13 @@ impl World {
     pub fn around(replication: Replication, dir: &Path) -> Result<Self> {
         let server = replication.subscriber();
         let load = [lake::start(server, dir)?, warehouse::start(server, dir)?];
-        Ok(Self { _load: load, replication })
+        let shop = Err("the shop is not open yet; try again in a moment".to_owned());
+        Ok(Self { _load: load, replication, shop })
+    }
+
+    /// Takes the shop in, or why there is none.
+    pub fn open(&mut self, shop: std::result::Result<Shop, String>) {
+        self.shop = shop;
     }
 
     /// Breaks one thing; nothing happens when it is broken already.
@@ -29,6 +38,13 @@ impl World {
             Fault::PublisherDown => self.replication.stop_publisher(),
             Fault::LongQuery => warehouse::begin_long(self.replication.subscriber()),
             Fault::CountryDrop => lake::silence(self.replication.subscriber()),
+            Fault::SlowStatement => match &self.shop {
+                Ok(shop) => {
+                    shop.slow(true);
+                    Ok(())
+                }
+                Err(why) => Err(Error::refused("slow a statement of the shop down", why.clone())),
+            },
         }
     }
 
@@ -36,6 +52,9 @@ impl World {
     pub fn heal(&mut self) -> Result<()> {
         let replication = self.replication.heal();
         let server = self.replication.subscriber();
+        if let Ok(shop) = &self.shop {
+            shop.slow(false);
+        }
         replication.and(warehouse::end_long(server)).and(lake::restore(server))
     }
 }

@@ -27,7 +27,7 @@ fn what_is_pulled_comes_once_also_when_it_is_late_and_after_a_restart() {
         let lines: Vec<(i64, &str)> = entries
             .iter()
             .enumerate()
-            .map(|(at, line)| (now_ms() - ago_ms + at as i64, line.as_str()))
+            .map(|(at, line)| (now_ms() - ago_ms + i64::try_from(at).unwrap(), line.as_str()))
             .collect();
         cloud.moto.put_log_events(group, &lines);
     };
