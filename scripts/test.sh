@@ -15,12 +15,12 @@ main() {
     current=
 }
 
-# Every file of alerts/ is one of three things, and each has a checker.
+# Every file of alerts/ is one of three things, and each has a checker. Tests of rules take long, so all processors work on them.
 check_alerts() {
-    local file rules=0
+    local file rules=0 tests=()
     while read -r file; do
         if has_key "$file" tests; then
-            promtool test rules "$file"
+            tests+=("$file")
         elif has_key "$file" groups; then
             promtool check rules "$file"
             rules=$((rules + 1))
@@ -31,6 +31,7 @@ check_alerts() {
             return 1
         fi
     done < <(find alerts -name '*.yml' | sort)
+    printf '%s\0' "${tests[@]}" | xargs -0 -n 1 -P "$(nproc)" promtool test rules
     [ "$rules" -gt 0 ] || { echo 'alerts/ holds no file with rules' >&2 && return 1; }
 }
 has_key() { grep -q "^$2:" "$1"; }

@@ -4,6 +4,7 @@ use crate::stage::root;
 use datapulse::cli::catalogue::entries;
 use datapulse::config::fault::Faults;
 use datapulse::config::node::{Node, parse};
+use metrics::Kind;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -31,7 +32,16 @@ impl Known {
             let own = entry.family.labels.iter().map(str::to_owned);
             let labels: Labels =
                 own.chain(entry.common.iter().chain(&SCRAPE).map(ToString::to_string)).collect();
-            all.insert(entry.family.prometheus(), labels);
+            let name = entry.family.prometheus();
+            if entry.family.kind == Kind::Histogram {
+                // Nothing has the bare name: a histogram is three series.
+                let with_bound = labels.iter().cloned().chain(["le".to_owned()]).collect();
+                all.insert(format!("{name}_bucket"), with_bound);
+                all.insert(format!("{name}_sum"), labels.clone());
+                all.insert(format!("{name}_count"), labels);
+            } else {
+                all.insert(name, labels);
+            }
         }
         assert!(all.len() > 60, "the catalogue has {} families only", all.len());
         for (name, own) in CONFIGURED {
@@ -315,6 +325,11 @@ fn collect(value: &Value, found: &mut Vec<Query>) {
                     found.push(query);
                 }
             }
+            if let Some(inside) =
+                text("query").strip_prefix("query_result(").and_then(|rest| rest.strip_suffix(')'))
+            {
+                found.push(Query { expression: inside.to_owned(), legend: String::new() });
+            }
             map.values().for_each(|item| collect(item, found));
         }
         _ => {}
@@ -340,4 +355,10 @@ fn expressions_are_taken_apart() {
         &mut wrong,
     );
     assert_eq!(wrong.len(), 3, "{wrong:?}");
+    wrong.clear();
+    let histogram = "sum by (le) (mysql_slow_query_lock_seconds_bucket) + mysql_slow_query_lock_seconds_sum";
+    Known::catalogue().check("here", histogram, &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    Known::catalogue().check("here", "mysql_slow_query_lock_seconds", &mut wrong);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
 }
