@@ -16,7 +16,6 @@
 //!   is in dispute; the `s` in `'it\'s'` may not.
 
 mod classes;
-mod eight;
 mod hash;
 mod keywords;
 mod label;

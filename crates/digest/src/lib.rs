@@ -3,6 +3,7 @@
 //! All fail closed: of what cannot be read for certain, [`mask()`], [`shape()`] and [`statement()`] show nothing, and
 //! [`statements()`] counts the most.
 
+mod eight;
 pub mod event;
 pub mod fingerprint;
 pub mod lexer;

@@ -11,8 +11,8 @@ use memchr::memmem;
 use memchr::{memchr, memchr2};
 
 use super::classes::{Class, class_of, in_word};
-use super::eight;
 use super::keywords::{Word, is, is_keyword};
+use crate::eight;
 use crate::lexer::{Dialect, comment_end_is_disputed, may_follow_text};
 
 /// What stands in the text, literals without what they say.
@@ -125,11 +125,11 @@ impl<'a> Pieces<'a> {
     #[inline(always)]
     fn word(&mut self) -> Option<Piece<'a>> {
         let start = self.at;
-        let rest = self.rest(start);
-        let head = eight::load(rest);
+        let head = eight::at(self.sql, start);
         let mut length = eight::of_word(head);
         if length == 8 {
-            length += rest.iter().skip(8).position(|byte| !in_word(*byte)).unwrap_or(rest.len() - 8);
+            let rest = self.rest(start + 8);
+            length += rest.iter().position(|byte| !in_word(*byte)).unwrap_or(rest.len());
         }
         let end = start + length;
         let word = Word { text: self.slice(start, end), head: eight::lower(head, length) };
@@ -197,7 +197,7 @@ impl<'a> Pieces<'a> {
         }
         let mut end = start;
         while let Some(b'0'..=b'9' | b'.') = self.byte(end) {
-            end += eight::of_digits(eight::load(self.rest(end))).max(1);
+            end += eight::of_digits(eight::at(self.sql, end)).max(1);
         }
         if self.byte(end).is_none_or(|byte| matches!(byte, b' ' | b',' | b')' | b';')) {
             self.at = end;
@@ -247,7 +247,7 @@ impl<'a> Pieces<'a> {
         let mut from = quote_at + 1;
         loop {
             // Most literals are short.
-            let short = eight::before_quote(eight::load(self.rest(from)), quote);
+            let short = eight::before_quote(eight::at(self.sql, from), quote);
             let found = if short < 8 { Some(short) } else { memchr2(quote, b'\\', self.rest(from)) };
             let Some(at) = found.map(|found| from + found).filter(|at| *at < self.sql.len()) else {
                 return self.give_up();

@@ -3,7 +3,8 @@
 use memchr::{memchr, memrchr_iter};
 
 use super::End;
-use super::values::{Stamp, micros, stamp, whole};
+use super::values::{Stamp, micros, micros_at, stamp, whole_at};
+use crate::eight;
 use crate::fingerprint::ADMIN;
 
 const TIME: &[u8] = b"# Time:";
@@ -15,6 +16,13 @@ const LARGEST_HEADER: usize = 64 << 10;
 
 /// A line of the preamble is shorter: names have at most 64 characters, numbers 20 digits.
 const LONGEST_PREAMBLE: usize = 512;
+
+/// The last eight bytes of the names that are read, and all six of the shortest.
+const OF_QUERY_TIME: u64 = u64::from_le_bytes(*b"ery_time");
+const OF_LOCK_TIME: u64 = u64::from_le_bytes(*b"ock_time");
+const OF_ROWS_SENT: u64 = u64::from_le_bytes(*b"ows_sent");
+const OF_ROWS_EXAMINED: u64 = u64::from_le_bytes(*b"examined");
+const OF_SCHEMA: u64 = u64::from_le_bytes(*b"Schema\0\0");
 
 /// 2000-01-01, in seconds since 1970-01-01: no slow log with a preamble is older.
 const FIRST_SECOND: i64 = 946_684_800;
@@ -32,7 +40,16 @@ pub(super) enum Known {
 }
 
 /// Whether a line that begins here begins the lines before a statement.
+#[inline]
 pub(super) fn opens(line: &[u8], end: End) -> Known {
+    // Most lines of a log are no such lines, and two bytes tell.
+    match line {
+        [] | [b'#'] | [b'#', b' ', ..] => opens_by_name(line, end),
+        _ => Known::No,
+    }
+}
+
+fn opens_by_name(line: &[u8], end: End) -> Known {
     if [TIME, USER, QUERY_TIME].iter().any(|start| line.starts_with(start)) {
         return Known::Yes;
     }
@@ -76,102 +93,125 @@ impl<'a> Header<'a> {
             None => (text, end),
         };
         let mut header = Self::default();
-        while let Some(line) = header.next_line(text, end)? {
-            if !line.starts_with(b"#") || line.starts_with(ADMIN.as_bytes()) || !header.read_line(line) {
+        while let Some(next) = header.next_line(text, end)? {
+            if !header.read_line(text, header.length, next) {
                 break;
             }
-            header.length += line.len();
+            header.length = next;
         }
-        while let Some(line) = header.next_line(text, end)? {
+        while let Some(next) = header.next_line(text, end)? {
+            let line = text.get(header.length..next).unwrap_or_default();
             if line.len() > LONGEST_PREAMBLE || !header.read_preamble(line.trim_ascii_end()) {
                 break;
             }
             header.last_line = line;
-            header.length += line.len();
+            header.length = next;
         }
         Some(header)
     }
 
-    /// The line at `length` with its line break. Inner `None`: there is none; outer: it is not in the text yet.
+    /// Where the line at `length` ends, behind its line break. Inner `None`: there is none; outer: it is not in the text yet.
     #[expect(clippy::option_option, reason = "the outer one is passed on by `?`")]
-    fn next_line(&self, text: &'a [u8], end: End) -> Option<Option<&'a [u8]>> {
+    #[inline]
+    fn next_line(&self, text: &[u8], end: End) -> Option<Option<usize>> {
         let rest = text.get(self.length..).unwrap_or_default();
         match (memchr(b'\n', rest), end) {
-            (Some(at), _) => Some(rest.get(..=at)),
-            (None, End::OfInput) => Some(Some(rest).filter(|rest| !rest.is_empty())),
+            (Some(at), _) => Some(Some(self.length + at + 1)),
+            (None, End::OfInput) => Some(Some(text.len()).filter(|_| !rest.is_empty())),
             (None, End::OfPiece) if rest.len() > LONGEST_PREAMBLE && !rest.starts_with(b"#") => Some(None),
             (None, End::OfPiece) => None,
         }
     }
 
-    /// Reads a line that begins with `#`; `false`: it belongs to the next entry.
-    fn read_line(&mut self, line: &'a [u8]) -> bool {
-        if let Some(rest) = line.strip_prefix(TIME) {
-            if self.has_time || self.has_user || self.has_query_time {
-                return false;
+    /// Reads the line between two places; `false`: it is no line of a header, or one of the next entry.
+    fn read_line(&mut self, text: &'a [u8], from: usize, to: usize) -> bool {
+        let line = text.get(from..to).unwrap_or_default();
+        match line {
+            [b'#', b' ', b'T', ..] if line.starts_with(TIME) => {
+                if self.has_time || self.has_user || self.has_query_time {
+                    return false;
+                }
+                self.has_time = true;
+                let time = line.get(TIME.len()..).unwrap_or_default();
+                let user = memchr(b'#', time);
+                self.time = stamp(user.and_then(|at| time.get(..at)).unwrap_or(time));
+                let user = user.map(|at| from + TIME.len() + at);
+                if let Some(user) = user
+                    && text.get(user..to).is_some_and(|line| line.starts_with(USER))
+                {
+                    return self.read_line(text, user, to);
+                }
             }
-            self.has_time = true;
-            let (time, user) =
-                memchr(b'#', rest).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
-            self.time = stamp(time);
-            if user.starts_with(USER) {
-                return self.read_line(user);
+            [b'#', b' ', b'U', ..] if line.starts_with(USER) => {
+                if self.has_user || self.has_query_time {
+                    return false;
+                }
+                self.has_user = true;
+                self.read_account(text, from + USER.len(), to);
             }
-        } else if let Some(rest) = line.strip_prefix(USER) {
-            if self.has_user || self.has_query_time {
-                return false;
+            [b'#', b' ', b'Q', ..] if line.starts_with(QUERY_TIME) => {
+                if self.has_query_time {
+                    return false;
+                }
+                self.has_query_time = true;
+                self.read_attributes(text, from, to);
             }
-            self.has_user = true;
-            self.read_account(rest.trim_ascii());
-        } else {
-            let of_query = line.starts_with(QUERY_TIME);
-            if of_query && self.has_query_time {
-                return false;
-            }
-            self.has_query_time |= of_query;
-            if !line.starts_with(b"# explain:") {
-                self.read_attributes(line);
-            }
+            [b'#', b' ', b'a', ..] if line.starts_with(ADMIN.as_bytes()) => return false,
+            [b'#', b' ', b'e', ..] if line.starts_with(b"# explain:") => {}
+            [b'#', ..] => self.read_attributes(text, from, to),
+            _ => return false,
         }
         true
     }
 
     /// `name[proxied] @ host [address]  Id: 1`; of a replication thread `[SQL_SLAVE] @  []`, brackets and all.
-    fn read_account(&mut self, line: &'a [u8]) {
-        let mut signs =
-            memrchr_iter(b'@', line).filter_map(|at| Some((line.get(..at)?, line.get(at + 1..)?)));
-        let Some((account, rest)) =
-            signs.find(|(before, behind)| before.ends_with(b"] ") && behind.starts_with(b" "))
-        else {
+    fn read_account(&mut self, text: &'a [u8], from: usize, to: usize) {
+        let line = text.get(from..to).unwrap_or_default();
+        let mut signs = memrchr_iter(b'@', line).filter_map(|at| Some((line.get(..at)?, at + 1)));
+        let Some((account, host_at)) = signs.find(|(before, behind)| {
+            before.ends_with(b"] ") && line.get(*behind) == Some(&b' ')
+        }) else {
             return;
         };
-        let account = account.trim_ascii_end();
+        let account = account.trim_ascii();
         let name = match memchr(b'[', account) {
             None | Some(0) => account,
             Some(at) => account.get(..at).unwrap_or_default(),
         };
-        self.user = text(name);
+        self.user = trimmed(name);
+        let rest = line.get(host_at..).unwrap_or_default();
         let (host, rest) = memchr(b'[', rest).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
-        self.host = text(host);
+        self.host = trimmed(host);
         let (ip, rest) = memchr(b']', rest).and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, b""));
-        self.ip = text(ip.get(1..).unwrap_or_default());
-        self.read_attributes(rest);
+        self.ip = trimmed(ip.get(1..).unwrap_or_default());
+        self.read_attributes(text, to - rest.len(), to);
     }
 
-    /// `Name: value` any number of times, some without a value. The first of a name counts.
-    fn read_attributes(&mut self, line: &'a [u8]) {
-        let mut name: &[u8] = b"";
-        for word in line.split(|byte| *byte <= b' ').filter(|word| !word.is_empty()) {
-            if let Some(next) = word.strip_suffix(b":") {
-                name = next;
-                continue;
-            }
-            match std::mem::take(&mut name) {
-                b"Query_time" => self.query_time = self.query_time.or(micros(word)),
-                b"Lock_time" => self.lock_time = self.lock_time.or(micros(word)),
-                b"Rows_sent" => self.rows_sent = self.rows_sent.or(whole(word)),
-                b"Rows_examined" => self.rows_examined = self.rows_examined.or(whole(word)),
-                b"Schema" => self.schema = self.schema.or(text(unquoted(word))),
+    /// `Name: value` any number of times between two places, some without a value. The first of a name counts.
+    ///
+    /// A name is a word that ends with a colon, so only what stands around colons is looked at.
+    fn read_attributes(&mut self, text: &'a [u8], from: usize, to: usize) {
+        let mut at = from;
+        while let Some(colon) = eight::find(text, at, to, b':') {
+            at = colon + 1;
+            let before = text.get(from..colon).unwrap_or_default();
+            let Some(end) = before.last_chunk::<8>() else { continue };
+            let is = |name: &[u8]| {
+                before.strip_suffix(name).and_then(<[u8]>::last).is_some_and(|byte| *byte <= b' ')
+            };
+            match u64::from_le_bytes(*end) {
+                OF_QUERY_TIME if is(b"Query_time") => read(&mut self.query_time, micros_at, text, &mut at, to),
+                OF_LOCK_TIME if is(b"Lock_time") => read(&mut self.lock_time, micros_at, text, &mut at, to),
+                OF_ROWS_SENT if is(b"Rows_sent") => read(&mut self.rows_sent, whole_at, text, &mut at, to),
+                OF_ROWS_EXAMINED if is(b"Rows_examined") => {
+                    read(&mut self.rows_examined, whole_at, text, &mut at, to);
+                }
+                other if other >> 16 == OF_SCHEMA && is(b"Schema") => {
+                    let word = text.get(at..to).and_then(value).unwrap_or_default();
+                    if !word.ends_with(b":") {
+                        self.schema = self.schema.or(trimmed(unquoted(word)));
+                    }
+                }
                 _ => {}
             }
         }
@@ -186,11 +226,18 @@ impl<'a> Header<'a> {
         if let Some(name) = line.strip_prefix(b"use ") {
             let first = self.last_line.is_empty();
             if first {
-                self.used = text(unquoted(name.trim_ascii()));
+                self.used = trimmed(unquoted(name.trim_ascii()));
             }
             return first;
         }
         let Some(settings) = line.strip_prefix(b"SET ") else { return false };
+        if let Some(seconds) = settings.strip_prefix(b"timestamp=")
+            && let Some((seconds, length)) = eight::number(seconds, 0)
+            && length == settings.len() - b"timestamp=".len()
+        {
+            self.start = i64::try_from(seconds).ok();
+            return true;
+        }
         let mut start = None;
         for setting in settings.split(|byte| *byte == b',') {
             let number = |name: &[u8]| setting.trim_ascii().strip_prefix(name).and_then(micros);
@@ -247,7 +294,27 @@ impl<'a> Header<'a> {
     }
 }
 
-fn text(text: &[u8]) -> Option<&[u8]> {
+/// Reads the value of a name, if there is none yet, and goes on to its end.
+#[inline]
+fn read(
+    field: &mut Option<u64>,
+    number: impl Fn(&[u8], usize, usize) -> Option<u64>,
+    text: &[u8],
+    at: &mut usize,
+    to: usize,
+) {
+    while *at < to && text.get(*at).is_some_and(|byte| *byte <= b' ') {
+        *at += 1;
+    }
+    *field = field.or_else(|| number(text, *at, to));
+}
+
+/// The first word.
+fn value(text: &[u8]) -> Option<&[u8]> {
+    text.split(|byte| *byte <= b' ').find(|word| !word.is_empty())
+}
+
+fn trimmed(text: &[u8]) -> Option<&[u8]> {
     Some(text.trim_ascii()).filter(|text| !text.is_empty())
 }
 

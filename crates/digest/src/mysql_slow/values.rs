@@ -1,5 +1,7 @@
 //! Times and numbers as slow logs write them, exact or not at all.
 
+use crate::eight;
+
 /// A time of a `# Time` line, in microseconds since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stamp {
@@ -38,6 +40,42 @@ pub(super) fn micros(text: &[u8]) -> Option<u64> {
     let (seconds, fraction) = split_at_byte(text, b'.').unwrap_or((text, b"0"));
     let (fraction, round) = micros_of_fraction(fraction)?;
     whole(seconds)?.checked_mul(1_000_000)?.checked_add(fraction)?.checked_add(round)
+}
+
+/// As [`whole`], the word that begins at a place of a line.
+#[inline]
+pub(super) fn whole_at(text: &[u8], at: usize, to: usize) -> Option<u64> {
+    match eight::number(text, at) {
+        Some((number, digits)) if ends_word(text, at + digits, to) => Some(number),
+        _ => whole(word(text, at, to)),
+    }
+}
+
+/// As [`micros`], the word that begins at a place of a line. Nearly all times are short.
+#[inline]
+pub(super) fn micros_at(text: &[u8], at: usize, to: usize) -> Option<u64> {
+    if let Some((seconds, digits)) = eight::number(text, at)
+        && digits < 8
+        && text.get(at + digits) == Some(&b'.')
+    {
+        let fraction = eight::at(text, at + digits + 1);
+        let more = eight::of_digits(fraction);
+        if more > 0 && more < 8 && ends_word(text, at + digits + 1 + more, to) {
+            // Hundredths of them: the digits that lack are zeros.
+            return Some(seconds * 1_000_000 + (eight::decimal(eight::first(fraction, more)) + 50) / 100);
+        }
+    }
+    micros(word(text, at, to))
+}
+
+fn ends_word(text: &[u8], at: usize, to: usize) -> bool {
+    at == to || (at < to && text.get(at).is_none_or(|byte| *byte <= b' '))
+}
+
+#[cold]
+fn word(text: &[u8], at: usize, to: usize) -> &[u8] {
+    let rest = text.get(at..to).unwrap_or_default();
+    rest.split(|byte| *byte <= b' ').next().unwrap_or_default()
 }
 
 /// The first six digits, and 1 if the seventh rounds them up.
