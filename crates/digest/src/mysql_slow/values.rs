@@ -42,39 +42,45 @@ pub(super) fn micros(text: &[u8]) -> Option<u64> {
     whole(seconds)?.checked_mul(1_000_000)?.checked_add(fraction)?.checked_add(round)
 }
 
-/// As [`whole`], the word that begins at a place of a line.
+/// As [`whole`], the word at a place, and where it ends.
 #[inline]
-pub(super) fn whole_at(text: &[u8], at: usize, to: usize) -> Option<u64> {
-    match eight::number(text, at) {
-        Some((number, digits)) if ends_word(text, at + digits, to) => Some(number),
-        _ => whole(word(text, at, to)),
+pub(super) fn whole_at(text: &[u8], at: usize) -> Option<(u64, usize)> {
+    if let Some((number, digits)) = eight::number(text, at)
+        && ends_word(text, at + digits)
+    {
+        return Some((number, at + digits));
     }
+    let word = word(text, at);
+    Some((whole(word)?, at + word.len()))
 }
 
-/// As [`micros`], the word that begins at a place of a line. Nearly all times are short.
+/// As [`micros`], the word at a place, and where it ends. Nearly all times are short.
 #[inline]
-pub(super) fn micros_at(text: &[u8], at: usize, to: usize) -> Option<u64> {
-    if let Some((seconds, digits)) = eight::number(text, at)
-        && digits < 8
-        && text.get(at + digits) == Some(&b'.')
-    {
-        let fraction = eight::at(text, at + digits + 1);
+pub(super) fn micros_at(text: &[u8], at: usize) -> Option<(u64, usize)> {
+    let seconds = eight::at(text, at);
+    let digits = eight::of_digits(seconds);
+    let point = at + digits;
+    if digits > 0 && digits < 8 && text.get(point) == Some(&b'.') {
+        let fraction = eight::at(text, point + 1);
         let more = eight::of_digits(fraction);
-        if more > 0 && more < 8 && ends_word(text, at + digits + 1 + more, to) {
+        let end = point + 1 + more;
+        if more > 0 && more < 8 && ends_word(text, end) {
             // Hundredths of them: the digits that lack are zeros.
-            return Some(seconds * 1_000_000 + (eight::decimal(eight::first(fraction, more)) + 50) / 100);
+            let fraction = (eight::decimal(eight::first(fraction, more)) + 50) / 100;
+            return Some((eight::right(seconds, digits) * 1_000_000 + fraction, end));
         }
     }
-    micros(word(text, at, to))
+    let word = word(text, at);
+    Some((micros(word)?, at + word.len()))
 }
 
-fn ends_word(text: &[u8], at: usize, to: usize) -> bool {
-    at == to || (at < to && text.get(at).is_none_or(|byte| *byte <= b' '))
+fn ends_word(text: &[u8], at: usize) -> bool {
+    text.get(at).is_none_or(|byte| *byte <= b' ')
 }
 
 #[cold]
-fn word(text: &[u8], at: usize, to: usize) -> &[u8] {
-    let rest = text.get(at..to).unwrap_or_default();
+fn word(text: &[u8], at: usize) -> &[u8] {
+    let rest = text.get(at..).unwrap_or_default();
     rest.split(|byte| *byte <= b' ').next().unwrap_or_default()
 }
 
