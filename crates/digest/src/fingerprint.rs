@@ -17,10 +17,12 @@
 
 mod classes;
 mod hash;
+mod holes;
 mod keywords;
 mod label;
 mod normal;
 mod pieces;
+mod template;
 mod text;
 
 use crate::lexer::Dialect;
@@ -28,6 +30,7 @@ use hash::Hash;
 use label::Label;
 use normal::{Form, normalize};
 use pieces::Piece;
+pub(crate) use template::Templates;
 use text::Text;
 
 /// Version of the rules: fingerprints of different versions have nothing to do with each other.

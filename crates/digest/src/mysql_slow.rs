@@ -17,8 +17,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::event::{End, Event};
-use crate::fingerprint::scan;
-use crate::lexer::Dialect;
+use crate::fingerprint::Templates;
 use ending::{ENOUGH, Stop, Within, advance, end_of_open, next_stop_of_entry};
 use header::{Header, Known, opens};
 
@@ -60,6 +59,8 @@ pub struct Session {
     searched: usize,
     /// With fewer bytes there is no use in trying again.
     wanted: usize,
+    /// Statements of the log that came more than once.
+    templates: Templates,
 }
 
 impl Session {
@@ -134,7 +135,7 @@ fn entry<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step<'a> {
             None => return session.skip(used),
         }
     }
-    let (mut fingerprint, whole) = scan(query, Dialect::MySql);
+    let (mut fingerprint, whole) = session.templates.scan(query);
     if !whole && first < buffer.len() {
         let within = advance(buffer.get(header.length..first).unwrap_or_default(), Within::Nothing);
         used = match end_of_open(buffer, &header, first, within, end) {
@@ -149,7 +150,7 @@ fn entry<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step<'a> {
         };
         if used != first {
             query = statement(buffer, header.length, used);
-            (fingerprint, _) = scan(query, Dialect::MySql);
+            (fingerprint, _) = session.templates.scan(query);
         }
     }
     session.within_line = used == LARGEST_ENTRY

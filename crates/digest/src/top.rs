@@ -71,7 +71,7 @@ impl Recent {
 }
 
 fn index(part: i64) -> usize {
-    usize::try_from(part.rem_euclid(PARTS as i64)).unwrap_or_default()
+    usize::try_from(part.rem_euclid(i64::try_from(PARTS).unwrap_or(1))).unwrap_or_default()
 }
 
 impl Top {

@@ -158,8 +158,8 @@ impl<'a> Header<'a> {
     fn read_account(&mut self, text: &'a [u8], from: usize, to: usize) {
         let line = text.get(from..to).unwrap_or_default();
         let mut signs = memrchr_iter(b'@', line).filter_map(|at| Some((line.get(..at)?, at + 1)));
-        let Some((account, host_at)) = signs
-            .find(|(before, behind)| before.ends_with(b"] ") && line.get(*behind) == Some(&b' '))
+        let Some((account, host_at)) =
+            signs.find(|(before, behind)| before.ends_with(b"] ") && line.get(*behind) == Some(&b' '))
         else {
             return;
         };
