@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod lexer;
 pub mod mask;
 pub mod mysql_slow;
+pub mod payload;
 pub mod postgres;
 pub mod statements;
 pub mod tally;
