@@ -41,10 +41,15 @@ impl Pieces<'_> {
             let opened = std::mem::take(&mut in_list);
             let hole = match (piece, class_of(byte)) {
                 (Some(Piece::Value), Class::Digit) if opened => {
-                    while let Some(next) = self.next_in_list() {
-                        self.number(next);
+                    let first_end = self.at;
+                    self.pass_list();
+                    // If more follows, it may belong to the last item.
+                    if self.byte(self.at) == Some(b')') {
+                        Hole::Numbers
+                    } else {
+                        self.at = first_end;
+                        Hole::Number
                     }
-                    Hole::Numbers
                 }
                 (Some(Piece::Value), Class::Digit) => Hole::Number,
                 (Some(Piece::Value), Class::Quote) if byte != b'`' => Hole::Text(byte),
@@ -70,6 +75,14 @@ impl Pieces<'_> {
         Some(holes)
     }
 
+    /// More numbers of a list.
+    #[inline]
+    fn pass_list(&mut self) {
+        while let Some(next) = self.next_in_list() {
+            self.number(next);
+        }
+    }
+
     /// Whether the text goes on like this; then it goes on behind it.
     #[inline]
     pub(super) fn passes(&mut self, text: &[u8]) -> bool {
@@ -92,9 +105,7 @@ impl Pieces<'_> {
             (Hole::Number, Some(b'0'..=b'9')) => _ = self.number(self.at),
             (Hole::Numbers, Some(b'0'..=b'9')) => {
                 self.number(self.at);
-                while let Some(next) = self.next_in_list() {
-                    self.number(next);
-                }
+                self.pass_list();
             }
             (Hole::Text(quote), _) if byte == Some(quote) => _ = self.text(self.at, false),
             (Hole::Comment, Some(symbol @ (b'/' | b'-' | b'#'))) => {

@@ -234,6 +234,7 @@ mod tests {
             ("select 'a' and", "select 'a'a"),
             ("select 'a', 'b'", r"select 'a\', 'b'"),
             ("select f(1) ", "select f(1, 2) "),
+            ("a in (1::int)", "a in (1, 2::int)"),
             ("select 1 /* a */", "select 1 /* a"),
             ("select /* a */ 1", "select /*! ' */ 1"),
         ] {
