@@ -32,26 +32,28 @@ fn short(text: &[u8]) -> u64 {
 /// Where the next of two bytes stands. For texts in which it is near; `memchr` is faster over long ways.
 #[inline]
 pub(crate) fn find(text: &[u8], from: usize, one: u8, other: u8) -> Option<usize> {
-    let found = |eight| equal(eight, one) | equal(eight, other);
     let mut place = from;
-    while place < text.len() {
-        // Sixteen bytes at a time: nearly all that is looked for is so near, and then there is nothing to guess.
-        let (low, high) = (found(at(text, place)), found(at(text, place + 8)));
-        let both = u128::from(low) | (u128::from(high) << 64);
-        if both != 0 {
-            return Some(place + both.trailing_zeros() as usize / 8);
+    let mut rest = text.get(from..)?;
+    // Sixteen bytes at a time: nearly all that is looked for is so near, and then there is nothing to guess.
+    while let Some((sixteen, behind)) = rest.split_first_chunk::<16>() {
+        let bytes = u128::from_le_bytes(*sixteen);
+        let found = equal(bytes, one) | equal(bytes, other);
+        if found != 0 {
+            return Some(place + found.trailing_zeros() as usize / 8);
         }
         place += 16;
+        rest = behind;
     }
-    None
+    rest.iter().position(|byte| *byte == one || *byte == other).map(|found| place + found)
 }
 
-/// A mask of which the lowest yes is the first such byte; above it, it may be wrong. The byte is not 0.
+/// A mask of which the lowest yes is the first such byte; above it, it may be wrong.
 #[inline]
-fn equal(eight: u64, byte: u8) -> u64 {
+fn equal(sixteen: u128, byte: u8) -> u128 {
+    const ONES: u128 = u128::from_le_bytes([1; 16]);
     // A byte that is equal becomes 0, and only the first such byte borrows for certain.
-    let zeros = eight ^ (u64::from(byte) * ONES);
-    zeros.wrapping_sub(ONES) & !zeros & HIGHEST
+    let zeros = sixteen ^ (u128::from(byte) * ONES);
+    zeros.wrapping_sub(ONES) & !zeros & (0x80 * ONES)
 }
 
 /// The number at a place and how many digits it has; `None`: it has none, or too many to be read here.
@@ -158,6 +160,37 @@ mod tests {
                 let stops = matches!(byte, b'\'' | b'\\');
                 assert_eq!(before_quote(load(&text), b'\''), if stops { at } else { 8 }, "{byte} at {at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            for at in 0..length {
+                let mut text = vec![b'9'; length];
+                text[at] = b':';
+                for from in 0..=at {
+                    assert_eq!(find(&text, from, b':', b'\n'), Some(at));
+                    assert_eq!(find(&text, from, b'\n', b':'), Some(at));
+                    assert_eq!(find(&text, from, b'\n', b'\r'), None);
+                }
+                text.push(b':');
+                assert_eq!(find(&text, 0, b':', b';'), Some(at));
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_is_read_whatever_stands_behind_it() {
+        for digits in 1..16 {
+            let number = &"1029384756102938"[..digits];
+            for behind in ["", ",", " and more", "x"] {
+                let text = format!("{number}{behind}");
+                assert_eq!(super::number(text.as_bytes(), 0), Some((number.parse().unwrap(), digits)));
+            }
+        }
+        for none in ["", "x1", "1234567812345678", "12345678123456789"] {
+            assert_eq!(super::number(none.as_bytes(), 0), None);
         }
     }
 

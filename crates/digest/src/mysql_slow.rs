@@ -117,7 +117,10 @@ fn skip_to_header<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step
 
 /// Reads an entry that begins with its header.
 fn entry<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step<'a> {
-    let Some(mut header) = Header::read(buffer, end) else { return Step::NeedMore };
+    let mut header = Header::default();
+    if header.fill(buffer, end).is_none() {
+        return Step::NeedMore;
+    }
     let from = session.searched.max(header.length);
     let first = match next_stop_of_entry(buffer, header.length, from, end) {
         Stop::At(at) => at,

@@ -53,7 +53,7 @@ pub(super) fn opens(line: &[u8], end: End) -> Known {
 }
 
 fn opens_by_name(line: &[u8], end: End) -> Known {
-    if [TIME, USER, QUERY_TIME].iter().any(|start| line.starts_with(start)) {
+    if line.starts_with(TIME) || line.starts_with(USER) || line.starts_with(QUERY_TIME) {
         return Known::Yes;
     }
     match end {
@@ -90,24 +90,29 @@ pub(super) struct Header<'a> {
 
 impl<'a> Header<'a> {
     /// Reads the lines at the start of a text that [`opens`]; `None`: their end is not in the text yet.
-    #[inline]
     pub(super) fn read(text: &'a [u8], end: End) -> Option<Self> {
+        let mut header = Self::default();
+        header.fill(text, end)?;
+        Some(header)
+    }
+
+    /// The same in its place, as it is large.
+    pub(super) fn fill(&mut self, text: &'a [u8], end: End) -> Option<()> {
         let (text, end) = match text.get(..LARGEST_HEADER) {
             Some(start) => (start, End::OfInput),
             None => (text, end),
         };
-        let mut header = Self::default();
-        while let Some(next) = header.read_line(text, header.length, end)? {
-            header.length = next;
+        while let Some(next) = self.read_line(text, self.length, end)? {
+            self.length = next;
         }
         // Nothing follows the second of the start.
-        while header.start.is_none()
-            && let Some(next) = header.read_preamble(text, header.length, end)?
+        while self.start.is_none()
+            && let Some(next) = self.read_preamble(text, self.length, end)?
         {
-            header.last_line = text.get(header.length..next).unwrap_or_default();
-            header.length = next;
+            self.last_line = text.get(self.length..next).unwrap_or_default();
+            self.length = next;
         }
-        Some(header)
+        Some(())
     }
 
     /// Reads the line at a place, and tells where the next one begins. Inner `None`: it is no line of a header, or one
