@@ -11,18 +11,18 @@ use super::pieces::Pieces;
 use crate::eight;
 use crate::lexer::Dialect;
 
-/// So many templates are kept; the oldest gives way.
+/// So many templates are kept; then one gives way to the next. Each one that begins like a statement is compared with it.
 const MOST: usize = 64;
 
 /// A statement with more text between its literals, or more literals, is no template.
 const LONGEST: usize = 4096;
 const MOST_HOLES: usize = 64;
 
-/// So many templates that begin like a statement are compared with it.
-const MOST_TRIES: usize = 8;
-
 /// So many fingerprints are remembered, in order that a statement becomes a template only when it comes again.
-const SEEN: usize = 256;
+const SEEN: usize = 512;
+
+/// In so many places each of them may be.
+const PLACES: usize = 8;
 
 /// The templates of one `MySQL` log.
 #[derive(Clone, Debug, Default)]
@@ -31,15 +31,15 @@ pub(crate) struct Templates {
     /// The first bytes of each of them.
     heads: Vec<Head>,
     /// Which one gives way next.
-    oldest: usize,
+    next: usize,
     seen: Vec<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Head {
-    bytes: u64,
+    bytes: u128,
     /// Which of the bytes count.
-    mask: u64,
+    mask: u128,
 }
 
 #[derive(Clone, Debug)]
@@ -65,10 +65,10 @@ impl Templates {
     }
 
     fn find(&self, sql: &[u8]) -> Option<u64> {
-        let first = eight::at(sql, 0);
-        let alike = self.heads.iter().zip(&self.known).filter(|(head, _)| first & head.mask == head.bytes);
-        let mut tried = alike.take(MOST_TRIES).map(|(_, template)| template);
-        tried.find(|template| template.fits(sql)).map(|template| template.fingerprint)
+        let first = first_bytes(sql);
+        let mut both = self.heads.iter().zip(&self.known);
+        both.find(|(head, template)| first & head.mask == head.bytes && template.fits(sql))
+            .map(|(_, template)| template.fingerprint)
     }
 
     #[inline(never)]
@@ -82,23 +82,28 @@ impl Templates {
 
     fn came_again(&mut self, fingerprint: u64) -> bool {
         self.seen.resize(SEEN, 0);
-        let place = usize::try_from(fingerprint % SEEN as u64).unwrap_or_default();
-        let Some(seen) = self.seen.get_mut(place) else { return false };
-        std::mem::replace(seen, fingerprint) == fingerprint
+        // They are looked for in a few places only; the oldest of them is forgotten.
+        let sets = (SEEN / PLACES) as u64;
+        let set = usize::try_from(fingerprint % sets).unwrap_or_default();
+        let Some(set) = self.seen.chunks_exact_mut(PLACES).nth(set) else { return false };
+        let came = set.contains(&fingerprint);
+        set.rotate_right(1);
+        if let Some(first) = set.first_mut() {
+            *first = fingerprint;
+        }
+        came
     }
 
     fn keep(&mut self, sql: &[u8], fingerprint: u64) {
         let Some(template) = Template::new(sql, fingerprint) else { return };
         let head = template.head();
-        if let (Some(old), Some(old_head)) =
-            (self.known.get_mut(self.oldest), self.heads.get_mut(self.oldest))
-        {
+        if let (Some(old), Some(old_head)) = (self.known.get_mut(self.next), self.heads.get_mut(self.next)) {
             (*old, *old_head) = (template, head);
         } else {
             self.known.push(template);
             self.heads.push(head);
         }
-        self.oldest = (self.oldest + 1) % MOST;
+        self.next = (self.next + 1) % MOST;
     }
 }
 
@@ -118,7 +123,9 @@ impl Template {
 
     fn head(&self) -> Head {
         let length = self.parts.first().map_or(self.text.len(), |(length, _)| *length);
-        Head { bytes: eight::first(eight::at(&self.text, 0), length), mask: eight::first(u64::MAX, length) }
+        let unused = 128 - 8 * length.min(16);
+        let mask = u128::MAX.checked_shr(u32::try_from(unused).unwrap_or(128)).unwrap_or(0);
+        Head { bytes: first_bytes(&self.text) & mask, mask }
     }
 
     fn fits(&self, sql: &[u8]) -> bool {
@@ -133,6 +140,10 @@ impl Template {
         }
         pieces.ends_with(text)
     }
+}
+
+fn first_bytes(text: &[u8]) -> u128 {
+    u128::from(eight::at(text, 0)) | (u128::from(eight::at(text, 8)) << 64)
 }
 
 #[cfg(test)]
@@ -268,7 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_template_gives_way() {
+    fn a_statement_is_kept_once_however_many_begin_like_it() {
+        let mut templates = Templates::default();
+        for id in 0..1000 {
+            templates.scan(format!("select a from a_table_{} where b = {id}", id % 40).as_bytes());
+        }
+        assert_eq!(templates.known.len(), 40);
+    }
+
+    #[test]
+    fn templates_give_way_to_others() {
         let mut templates = Templates::default();
         for _ in 0..2 {
             for at in 0..3 * MOST {
