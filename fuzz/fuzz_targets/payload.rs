@@ -1,8 +1,19 @@
 //! Payloads in every wrapping: no panic, no more memory than the cap, and nothing of the input in an error.
 #![no_main]
 
-use datapulse::logs::decode::{Payload, decode};
 use libfuzzer_sys::fuzz_target;
+#[path = "../../src/logs/decode.rs"]
+mod decode;
+#[expect(dead_code, reason = "the other direction is not fuzzed")]
+#[path = "../../src/net/gzip.rs"]
+mod gzip;
+
+use decode::{Payload, decode};
+
+/// Where `decode` looks for it.
+mod net {
+    pub(crate) use super::gzip;
+}
 
 const CAP: usize = 1 << 20;
 

@@ -7,7 +7,9 @@
 //!   comment like any other, though a `MySQL` server runs it.
 //! - A literal of any form is `?`, and so is a parameter. A sign that is no operator between two operands belongs to the
 //!   number. `NULL`, `TRUE` and `FALSE` stay, and so do the digits in names.
-//! - A list of literals in `IN (...)` or `ARRAY[...]` is one `?`. All rows of `VALUES` are `(?)`, whatever they hold.
+//! - A list of literals in `IN (...)` or `ARRAY[...]` is one `?`. When its items are more, such as `'a'::text` or
+//!   `lower('a')`, one of a kind is kept, so that the length does not count. All rows of `VALUES` are `(?)`, whatever
+//!   they hold.
 //! - What lost its end is a literal up to the end. So is all that follows what cannot be read for certain: control
 //!   characters, a backslash outside of quotes, a word that touches a literal, a `*/` in quotes in a comment that a
 //!   server runs, and what is in dispute between settings of a server.
@@ -16,12 +18,14 @@
 //!   is in dispute; the `s` in `'it\'s'` may not.
 
 mod classes;
-mod eight;
 mod hash;
+mod holes;
+mod items;
 mod keywords;
 mod label;
 mod normal;
 mod pieces;
+mod template;
 mod text;
 
 use crate::lexer::Dialect;
@@ -29,6 +33,7 @@ use hash::Hash;
 use label::Label;
 use normal::{Form, normalize};
 use pieces::Piece;
+pub(crate) use template::Templates;
 use text::Text;
 
 /// Version of the rules: fingerprints of different versions have nothing to do with each other.

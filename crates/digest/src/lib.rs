@@ -3,11 +3,13 @@
 //! All fail closed: of what cannot be read for certain, [`mask()`], [`shape()`] and [`statement()`] show nothing, and
 //! [`statements()`] counts the most.
 
+mod eight;
 pub mod event;
 pub mod fingerprint;
 pub mod lexer;
 pub mod mask;
 pub mod mysql_slow;
+pub mod payload;
 pub mod postgres;
 pub mod statements;
 pub mod tally;

@@ -17,8 +17,7 @@ use std::borrow::Cow;
 use memchr::memchr;
 
 use crate::event::{End, Event};
-use crate::fingerprint::scan;
-use crate::lexer::Dialect;
+use crate::fingerprint::Templates;
 use ending::{ENOUGH, Stop, Within, advance, end_of_open, next_stop_of_entry};
 use header::{Header, Known, opens};
 
@@ -60,6 +59,8 @@ pub struct Session {
     searched: usize,
     /// With fewer bytes there is no use in trying again.
     wanted: usize,
+    /// Statements of the log that came more than once.
+    templates: Templates,
 }
 
 impl Session {
@@ -116,7 +117,10 @@ fn skip_to_header<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step
 
 /// Reads an entry that begins with its header.
 fn entry<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step<'a> {
-    let Some(mut header) = Header::read(buffer, end) else { return Step::NeedMore };
+    let mut header = Header::default();
+    if header.fill(buffer, end).is_none() {
+        return Step::NeedMore;
+    }
     let from = session.searched.max(header.length);
     let first = match next_stop_of_entry(buffer, header.length, from, end) {
         Stop::At(at) => at,
@@ -134,7 +138,7 @@ fn entry<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step<'a> {
             None => return session.skip(used),
         }
     }
-    let (mut fingerprint, whole) = scan(query, Dialect::MySql);
+    let (mut fingerprint, whole) = session.templates.scan(query);
     if !whole && first < buffer.len() {
         let within = advance(buffer.get(header.length..first).unwrap_or_default(), Within::Nothing);
         used = match end_of_open(buffer, &header, first, within, end) {
@@ -149,7 +153,7 @@ fn entry<'a>(buffer: &'a [u8], end: End, session: &mut Session) -> Step<'a> {
         };
         if used != first {
             query = statement(buffer, header.length, used);
-            (fingerprint, _) = scan(query, Dialect::MySql);
+            (fingerprint, _) = session.templates.scan(query);
         }
     }
     session.within_line = used == LARGEST_ENTRY

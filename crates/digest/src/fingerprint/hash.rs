@@ -7,10 +7,10 @@
     reason = "measured: a fifth faster, since each caller knows the kind of its piece"
 )]
 
-use super::eight;
 use super::keywords::Word;
 use super::normal::Form;
 use super::pieces::Piece;
+use crate::eight;
 
 /// Digits of pi. Together with the order of the steps they are part of [`super::RULES`].
 const START: u64 = 0x243f_6a88_85a3_08d3;

@@ -1,6 +1,6 @@
 //! The words of SQL that a fingerprint has to know.
 
-use super::eight;
+use crate::eight;
 
 /// Behind these a new expression, list or clause begins: a sign belongs to what follows it, and a parenthesis is set
 /// apart. Sorted; lower case.

@@ -11,8 +11,8 @@ use memchr::memmem;
 use memchr::{memchr, memchr2};
 
 use super::classes::{Class, class_of, in_word};
-use super::eight;
 use super::keywords::{Word, is, is_keyword};
+use crate::eight;
 use crate::lexer::{Dialect, comment_end_is_disputed, may_follow_text};
 
 /// What stands in the text, literals without what they say.
@@ -33,14 +33,14 @@ pub(super) enum Piece<'a> {
 /// Cuts a text into its pieces.
 pub(super) struct Pieces<'a> {
     sql: &'a [u8],
-    at: usize,
+    pub(super) at: usize,
     dialect: Dialect,
     /// A `MySQL` literal has shown that backslashes escape; they do so in the whole text then.
     escapes: bool,
     /// Where the last literal text ended.
     text_end: usize,
     /// The text ended, or was given up, within a piece or a comment.
-    torn: bool,
+    pub(super) torn: bool,
 }
 
 impl<'a> Pieces<'a> {
@@ -48,7 +48,7 @@ impl<'a> Pieces<'a> {
         Self { sql, at: 0, dialect, escapes: false, text_end: usize::MAX, torn: false }
     }
 
-    fn byte(&self, at: usize) -> Option<u8> {
+    pub(super) fn byte(&self, at: usize) -> Option<u8> {
         self.sql.get(at).copied()
     }
 
@@ -56,7 +56,7 @@ impl<'a> Pieces<'a> {
         self.sql.get(from..to).unwrap_or_default()
     }
 
-    fn rest(&self, from: usize) -> &'a [u8] {
+    pub(super) fn rest(&self, from: usize) -> &'a [u8] {
         self.sql.get(from..).unwrap_or_default()
     }
 
@@ -102,7 +102,7 @@ impl<'a> Pieces<'a> {
 
     /// The next byte, behind one space if there is one: most pieces have one before them.
     #[inline(always)]
-    fn next_byte(&mut self) -> Option<u8> {
+    pub(super) fn next_byte(&mut self) -> Option<u8> {
         let byte = self.byte(self.at)?;
         if byte != b' ' {
             return Some(byte);
@@ -113,7 +113,7 @@ impl<'a> Pieces<'a> {
 
     /// Where a number begins that is only a comma, and perhaps a space, away.
     #[inline(always)]
-    fn next_in_list(&self) -> Option<usize> {
+    pub(super) fn next_in_list(&self) -> Option<usize> {
         match self.rest(self.at) {
             [b',', b'0'..=b'9', ..] => Some(self.at + 1),
             [b',', b' ', b'0'..=b'9', ..] => Some(self.at + 2),
@@ -123,13 +123,13 @@ impl<'a> Pieces<'a> {
 
     /// A word; `None`: it belongs to the literal behind it.
     #[inline(always)]
-    fn word(&mut self) -> Option<Piece<'a>> {
+    pub(super) fn word(&mut self) -> Option<Piece<'a>> {
         let start = self.at;
-        let rest = self.rest(start);
-        let head = eight::load(rest);
+        let head = eight::at(self.sql, start);
         let mut length = eight::of_word(head);
         if length == 8 {
-            length += rest.iter().skip(8).position(|byte| !in_word(*byte)).unwrap_or(rest.len() - 8);
+            let rest = self.rest(start + 8);
+            length += rest.iter().position(|byte| !in_word(*byte)).unwrap_or(rest.len());
         }
         let end = start + length;
         let word = Word { text: self.slice(start, end), head: eight::lower(head, length) };
@@ -171,7 +171,7 @@ impl<'a> Pieces<'a> {
     /// A word with letters that are not ASCII. In the wrong encoding it is as good as a literal; and what holds more than
     /// letters, such as typographic quotes, takes the rest.
     #[cold]
-    fn wide_word(&mut self, start: usize) -> Piece<'a> {
+    pub(super) fn wide_word(&mut self, start: usize) -> Piece<'a> {
         let rest = self.rest(start);
         let of_word = |byte: u8| in_word(byte) || class_of(byte) == Class::Wide;
         let length = rest.iter().position(|byte| !of_word(*byte)).unwrap_or(rest.len());
@@ -191,13 +191,13 @@ impl<'a> Pieces<'a> {
 
     /// All letters and digits that touch a number belong to it: versions differ in what is one.
     #[inline(always)]
-    fn number(&mut self, start: usize) -> Piece<'a> {
+    pub(super) fn number(&mut self, start: usize) -> Piece<'a> {
         if start == self.text_end {
             return self.give_up();
         }
         let mut end = start;
         while let Some(b'0'..=b'9' | b'.') = self.byte(end) {
-            end += eight::of_digits(eight::load(self.rest(end))).max(1);
+            end += eight::of_digits(eight::at(self.sql, end)).max(1);
         }
         if self.byte(end).is_none_or(|byte| matches!(byte, b' ' | b',' | b')' | b';')) {
             self.at = end;
@@ -229,7 +229,7 @@ impl<'a> Pieces<'a> {
     }
 
     #[inline(always)]
-    fn quote(&mut self, quote: u8) -> Piece<'a> {
+    pub(super) fn quote(&mut self, quote: u8) -> Piece<'a> {
         match (quote, self.dialect) {
             (b'\'', _) | (b'"', Dialect::MySql) => self.text(self.at, false),
             (b'`', Dialect::Postgres | Dialect::Redshift) => {
@@ -242,12 +242,12 @@ impl<'a> Pieces<'a> {
 
     /// A literal text from its quote on.
     #[inline(always)]
-    fn text(&mut self, quote_at: usize, escape_string: bool) -> Piece<'a> {
+    pub(super) fn text(&mut self, quote_at: usize, escape_string: bool) -> Piece<'a> {
         let Some(quote) = self.byte(quote_at) else { return self.give_up() };
         let mut from = quote_at + 1;
         loop {
             // Most literals are short.
-            let short = eight::before_quote(eight::load(self.rest(from)), quote);
+            let short = eight::before_quote(eight::at(self.sql, from), quote);
             let found = if short < 8 { Some(short) } else { memchr2(quote, b'\\', self.rest(from)) };
             let Some(at) = found.map(|found| from + found).filter(|at| *at < self.sql.len()) else {
                 return self.give_up();
@@ -301,7 +301,7 @@ impl<'a> Pieces<'a> {
 
     /// What begins with a symbol; `None`: a comment.
     #[inline(always)]
-    fn symbol(&mut self, symbol: u8) -> Option<Piece<'a>> {
+    pub(super) fn symbol(&mut self, symbol: u8) -> Option<Piece<'a>> {
         let second = self.byte(self.at + 1);
         match symbol {
             b'-' if second == Some(b'-') && self.dialect.dashes_comment(self.byte(self.at + 2)) => {

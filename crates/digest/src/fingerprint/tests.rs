@@ -128,6 +128,61 @@ fn a_list_of_literals_is_one() {
 }
 
 #[test]
+fn the_length_of_a_list_does_not_count_when_its_items_have_casts_or_functions() {
+    let item_forms = [
+        ("lower('x')", "lower(?)"),
+        ("date '2026-01-01'", "date ?"),
+        ("-1", "?"),
+        ("- 2", "?"),
+        ("?", "?"),
+        ("(1,2)", "?"),
+        ("null", "?"),
+        ("'a' 'b'", "?"),
+        ("cast('1' as signed)", "cast(? as signed)"),
+        ("CAST(- 1 AS Signed)", "cast(? as signed)"),
+        ("1 + 2", "? + ?"),
+        ("a + 1", "a + ?"),
+        ("(1, f(2))", "(?, f(?))"),
+        ("(f(1), 2)", "(f(?), ?)"),
+        ("now()", "now()"),
+        ("coalesce(null, 'a')", "coalesce(?, ?)"),
+        ("`a`.f(1)", "`a`.f(?)"),
+    ];
+    for (item, form) in item_forms {
+        for list in [item.to_owned(), [item; 2].join(", "), [item; 9].join(",")] {
+            for dialect in if item.contains('`') { &[MySql][..] } else { &ALL } {
+                check(&[*dialect], &[(&format!("a in ({list}) and b"), &format!("a in ({form}) and b"))]);
+                check(&[*dialect], &[(&format!("array[{list}]"), &format!("array[{form}]"))]);
+            }
+        }
+    }
+    check(
+        &ALL,
+        &[
+            ("a in (1, f(2), 3, F(4), 5)", "a in (?, f(?))"),
+            ("a in (f(1), 2, f(3), 4)", "a in (f(?), ?)"),
+            ("a in (-f(1), - f(2), -f(3))", "a in ( - f(?))"),
+            ("a in (f(1), b, f(2))", "a in (f(?), b, f(?))"),
+            ("a in (f(1), f(2", "a in (f(?), f(?"),
+            ("a in (f(1), f(2), ", "a in (f(?)"),
+            ("a in (f(1), select 2)", "a in (f(?), select ?)"),
+            ("a in (f(1); select 2", "a in (f(?); select ?"),
+            ("a in (f(1), f(2)) and b in (g(1), g(2))", "a in (f(?)) and b in (g(?))"),
+        ],
+    );
+    check(
+        &[Postgres, Redshift],
+        &[
+            ("a in ('a'::text, 'b'::text)", "a in (? :: text)"),
+            ("a = any(array['a'::text, 'b'::text]::text[])", "a = any (array[? :: text] :: text[ ])"),
+            ("a in ($1::int, $2::int, 3)", "a in (? :: int, ?)"),
+            ("(a, b) in ((1::int, 2), (3::int, 4))", "(a, b) in ((? :: int, ?))"),
+            ("values ('a'::text, f(1)), ('b', 2)", "values (?)"),
+        ],
+    );
+}
+
+#[test]
 fn all_rows_of_values_are_one() {
     check(
         &ALL,

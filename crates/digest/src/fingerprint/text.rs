@@ -5,10 +5,10 @@ use super::normal::Form;
 use super::pieces::Piece;
 
 /// Two symbols that are shown without a space. None of them begins a comment.
-const PAIRS: [[u8; 2]; 28] = [
+const PAIRS: [[u8; 2]; 29] = [
     *b"<=", *b">=", *b"<>", *b"!=", *b"||", *b"&&", *b"=>", *b"<<", *b">>", *b"->", *b"@@", *b"::", *b":=",
-    *b"((", *b"()", *b"))", *b"),", *b");", *b").", *b")]", *b"])", *b"],", *b"];", *b"].", *b"(*", *b".*",
-    *b"*)", *b"*,",
+    *b"((", *b"[(", *b"()", *b"))", *b"),", *b");", *b").", *b")]", *b"])", *b"],", *b"];", *b"].", *b"(*",
+    *b".*", *b"*)", *b"*,",
 ];
 
 #[derive(Clone, Copy)]

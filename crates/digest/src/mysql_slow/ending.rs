@@ -62,13 +62,15 @@ pub(super) fn next_stop(text: &[u8], floor: usize, from: usize, end: End) -> Sto
             match opens(rest, end) {
                 Known::Yes => return Stop::At(at),
                 Known::NotYet => return Stop::NotYet(at),
-                Known::No => {}
-            }
-            if let Some(banner) = banner_before(text, floor, at) {
-                return Stop::At(banner);
-            }
-            if end == End::OfPiece && BANNER.1.starts_with(rest) {
-                return Stop::NotYet(at);
+                Known::No if rest.first() != BANNER.1.first() => {}
+                Known::No => {
+                    if let Some(banner) = banner_before(text, floor, at) {
+                        return Stop::At(banner);
+                    }
+                    if end == End::OfPiece && BANNER.1.starts_with(rest) {
+                        return Stop::NotYet(at);
+                    }
+                }
             }
         }
         match (memchr(b'\n', rest), end) {

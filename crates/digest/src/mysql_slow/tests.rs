@@ -1,5 +1,5 @@
 use super::*;
-use crate::{fingerprint, shape};
+use crate::{Dialect, fingerprint, shape};
 
 /// All entries of a log that comes in pieces of so many bytes, and the count of the bytes that are none.
 fn read(log: &[u8], piece: usize) -> (Vec<Event<'static>>, usize) {

@@ -1,5 +1,7 @@
 //! Times and numbers as slow logs write them, exact or not at all.
 
+use crate::eight;
+
 /// A time of a `# Time` line, in microseconds since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stamp {
@@ -16,6 +18,22 @@ impl Stamp {
         }
     }
 }
+
+/// Of each month of a year that is no leap year: days before it, and days in it.
+const MONTHS: [(i64, i64); 12] = [
+    (0, 31),
+    (31, 28),
+    (59, 31),
+    (90, 30),
+    (120, 31),
+    (151, 30),
+    (181, 31),
+    (212, 31),
+    (243, 30),
+    (273, 31),
+    (304, 30),
+    (334, 31),
+];
 
 /// Digits only, up to the greatest `u64`.
 pub(super) fn whole(text: &[u8]) -> Option<u64> {
@@ -40,10 +58,56 @@ pub(super) fn micros(text: &[u8]) -> Option<u64> {
     whole(seconds)?.checked_mul(1_000_000)?.checked_add(fraction)?.checked_add(round)
 }
 
+/// As [`whole`], the word at a place, and where it ends.
+#[inline]
+pub(super) fn whole_at(text: &[u8], at: usize) -> Option<(u64, usize)> {
+    if let Some((number, digits)) = eight::number(text, at)
+        && ends_word(text, at + digits)
+    {
+        return Some((number, at + digits));
+    }
+    let word = word(text, at);
+    Some((whole(word)?, at + word.len()))
+}
+
+/// As [`micros`], the word at a place, and where it ends. Nearly all times are short.
+#[inline]
+pub(super) fn micros_at(text: &[u8], at: usize) -> Option<(u64, usize)> {
+    let seconds = eight::at(text, at);
+    let digits = eight::of_digits(seconds);
+    let point = at + digits;
+    if digits > 0 && digits < 8 && text.get(point) == Some(&b'.') {
+        let fraction = eight::at(text, point + 1);
+        let more = eight::of_digits(fraction);
+        let end = point + 1 + more;
+        if more > 0 && more < 8 && ends_word(text, end) {
+            // Hundredths of them: the digits that lack are zeros.
+            let fraction = (eight::decimal(eight::first(fraction, more)) + 50) / 100;
+            return Some((eight::right(seconds, digits) * 1_000_000 + fraction, end));
+        }
+    }
+    let word = word(text, at);
+    Some((micros(word)?, at + word.len()))
+}
+
+fn ends_word(text: &[u8], at: usize) -> bool {
+    text.get(at).is_none_or(|byte| *byte <= b' ')
+}
+
+#[cold]
+fn word(text: &[u8], at: usize) -> &[u8] {
+    let rest = text.get(at..).unwrap_or_default();
+    rest.split(|byte| *byte <= b' ').next().unwrap_or_default()
+}
+
 /// The first six digits, and 1 if the seventh rounds them up.
 fn micros_of_fraction(digits: &[u8]) -> Option<(u64, u64)> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
+    }
+    if digits.len() < 8 {
+        let hundredths = eight::decimal(eight::load(digits));
+        return Some((hundredths / 100, u64::from(hundredths % 100 >= 50)));
     }
     let (first, more) = digits.split_at(digits.len().min(6));
     let scale = (first.len()..6).fold(1, |scale, _| scale * 10);
@@ -53,7 +117,11 @@ fn micros_of_fraction(digits: &[u8]) -> Option<(u64, u64)> {
 /// `071015 21:43:52`, `071015  1:43:52`, `2026-11-20T21:43:52.123456Z` or the same with `+09:00`.
 pub(super) fn stamp(text: &[u8]) -> Option<Stamp> {
     let text = text.trim_ascii();
-    let (date, clock) = split_at_byte(text, b'T').or_else(|| split_at_byte(text, b' '))?;
+    let (date, clock) = match text.split_at_checked(10) {
+        // Most of them have a date of ten bytes.
+        Some((date, [b'T', clock @ ..])) if !date.contains(&b'T') => (date, clock),
+        _ => split_at_byte(text, b'T').or_else(|| split_at_byte(text, b' '))?,
+    };
     let (clock, offset) = zone(clock.trim_ascii())?;
     let (clock, fraction) = split_at_byte(clock, b'.').unwrap_or((clock, b"0"));
     let (hour, minutes) = split_at_byte(clock, b':')?;
@@ -90,12 +158,11 @@ fn day(date: &[u8]) -> Option<i64> {
         _ => return None,
     };
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let months = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
     let month = usize::try_from(below(&month, 13)?).ok()?.checked_sub(1)?;
-    let day = below(&day, 1 + months.get(month)?)?;
+    let (days, longest) = *MONTHS.get(month)?;
+    let day = below(&day, 1 + longest + i64::from(leap && month == 1))?;
     let before = year.checked_sub(1).filter(|year| *year >= 0)?;
-    let days =
-        before * 365 + before / 4 - before / 100 + before / 400 + months.iter().take(month).sum::<i64>();
+    let days = before * 365 + before / 4 - before / 100 + before / 400 + days + i64::from(leap && month > 1);
     // 719,162 days lie between the first of January of the years 1 and 1970.
     Some(days + day - 1 - 719_162).filter(|_| day > 0)
 }
@@ -149,6 +216,22 @@ mod tests {
         for text in ["18446744073709551616", "", "-1", "1.5", "1 "] {
             assert_eq!(whole(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn days_follow_each_other() {
+        let mut expected = day(b"1999-12-31").unwrap();
+        for year in 2000..2101 {
+            for month in 1..=12 {
+                for of_month in 1..=31 {
+                    if let Some(day) = day(format!("{year}-{month:02}-{of_month:02}").as_bytes()) {
+                        expected += 1;
+                        assert_eq!(day, expected, "{year}-{month}-{of_month}");
+                    }
+                }
+            }
+        }
+        assert_eq!(expected, day(b"1999-12-31").unwrap() + 101 * 365 + 25);
     }
 
     #[test]
