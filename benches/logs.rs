@@ -18,9 +18,12 @@
 
 use base64::Engine as _;
 use datapulse::demo::parts::MariaDb;
-use datapulse::logs::decode::{Payload, decode};
+use datapulse::logs::decode::decode;
+use datapulse::logs::parse::{Found, parse};
 use datapulse::logs::read::{Format, Reading};
+use datapulse::logs::routes::Parser;
 use datapulse::net::gzip;
+use digest::payload::Payload;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -281,17 +284,15 @@ fn payload(at: usize, messages: &[String]) -> String {
 }
 
 fn events_of(line: &str) -> usize {
-    let Ok(Payload::Data(data)) = decode(line.as_bytes(), 64 << 20) else {
-        panic!("an own payload cannot be read")
-    };
-    let mut found = 0;
-    for event in &data.events {
-        let mut reading = Reading::new(Format::MySqlSlow);
-        let mut each = |event: &digest::Event<'_>| found += usize::from(event.fingerprint.is_some());
-        reading.push(event.message.as_bytes(), &mut each);
-        reading.finish(&mut each);
-    }
-    found
+    let counted = decode(line.as_bytes(), 64 << 20, |payload| {
+        let Payload::Data(data) = payload else { panic!("an own payload is none") };
+        let mut found = 0;
+        parse(&data.events, &Parser::MySqlSlow, &mut |_, entry| {
+            found += usize::from(matches!(entry, Found::SlowQuery(event) if event.fingerprint.is_some()));
+        });
+        found
+    });
+    counted.unwrap()
 }
 
 fn verdict(held: bool) -> &'static str {

@@ -5,8 +5,10 @@ mod progress;
 mod report;
 
 use super::{Digest, DigestFormat, DigestOutput, FAILED, USAGE, complain};
+use crate::logs::decode::decode;
 use crate::logs::read::{Counts, Format, Reading};
 use crate::logs::sniff::{Sniffed, sniff};
+use digest::payload::{Data, Payload};
 use digest::postgres::{self, Prefix};
 use digest::tally::Tally;
 use digest::{Dialect, Event};
@@ -166,12 +168,15 @@ fn read_one<W: Write>(
 
 /// A payload of CloudWatch: its messages are read as one log, so that a statement over several of them is whole again.
 fn payload<W: Write>(body: &[u8], prefix: &Prefix, found: &mut Found<W>) -> Result<(), Unreadable> {
-    use crate::logs::decode::{Payload, decode};
-    let data = match decode(body, LARGEST_PAYLOAD).map_err(Unreadable::Payload)? {
-        Payload::Control => return Ok(()),
-        Payload::Data(data) => data,
-    };
-    let first = data.events.first().map(|event| event.message.as_str()).unwrap_or_default();
+    let read = decode(body, LARGEST_PAYLOAD, |payload| match payload {
+        Payload::Data(data) => events(&data, prefix, found),
+        Payload::Control | Payload::Wrapped(_) => {}
+    });
+    read.map_err(Unreadable::Payload)
+}
+
+fn events<W: Write>(data: &Data<'_>, prefix: &Prefix, found: &mut Found<W>) {
+    let first = data.events.first().map(|event| event.message.as_ref()).unwrap_or_default();
     let format = match sniff(first.as_bytes()) {
         Sniffed::Log(Format::MySqlSlow) => Format::MySqlSlow,
         _ if data.log_group.ends_with("/slowquery") => Format::MySqlSlow,
@@ -196,7 +201,6 @@ fn payload<W: Write>(body: &[u8], prefix: &Prefix, found: &mut Found<W>) -> Resu
     });
     found.counts.events += counts.events;
     found.counts.skipped_bytes += counts.skipped_bytes;
-    Ok(())
 }
 
 impl<W: Write> Found<W> {

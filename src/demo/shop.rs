@@ -2,11 +2,11 @@
 //! statement that can get slow.
 
 use super::parts::{Error, MariaDb, Result, post};
-use crate::logs::decode::LogEvent;
 use crate::net::gzip;
 use crate::task;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use digest::payload::LogEvent;
 use jiff::Timestamp;
 use serde_json::json;
 use std::io::{Read, Seek, SeekFrom};
@@ -159,7 +159,7 @@ impl Way {
 
 /// The whole entries of a piece of the log, and how many bytes they and what stands before them take. The last entry is
 /// whole only when it ends with its statement.
-fn events(text: &str, from: u64, now_ms: i64) -> (Vec<LogEvent>, usize) {
+fn events(text: &str, from: u64, now_ms: i64) -> (Vec<LogEvent<'static>>, usize) {
     let mut starts: Vec<usize> = text.match_indices("# User@Host: ").map(|(at, _)| at).collect();
     starts.retain(|at| *at == 0 || text.as_bytes().get(at - 1) == Some(&b'\n'));
     let end = text.rfind(";\n").map_or(0, |at| at + 2);
@@ -167,7 +167,11 @@ fn events(text: &str, from: u64, now_ms: i64) -> (Vec<LogEvent>, usize) {
     let whole = starts.iter().zip(ends).filter(|(start, end)| *start < end);
     let event = |(start, end): (&usize, usize)| {
         let message = text.get(*start..end).unwrap_or_default().trim_end().to_owned();
-        LogEvent { id: format!("{:020}", from + *start as u64), timestamp: now_ms, message }
+        LogEvent {
+            id: format!("{:020}", from + *start as u64).into(),
+            timestamp: now_ms,
+            message: message.into(),
+        }
     };
     (whole.map(event).collect(), end)
 }
@@ -182,7 +186,8 @@ mod tests {
         let banner = "mariadbd, Version: 10\n# Time: 261124\n";
         let text = format!("{banner}{one}{one}# User@Host: half");
         let (found, used) = events(&text, 100, 7);
-        let found: Vec<_> = found.into_iter().map(|event| (event.id, event.message)).collect();
+        let found: Vec<_> =
+            found.into_iter().map(|event| (event.id.into_owned(), event.message.into_owned())).collect();
         let message = one.trim_end().to_owned();
         let id = |at: usize| format!("{:020}", 100 + at);
         assert_eq!(found, [(id(banner.len()), message.clone()), (id(banner.len() + one.len()), message)]);

@@ -1,8 +1,8 @@
 //! Log events as documents for `OpenSearch` and Elasticsearch, with the field names that existing Kibana boards use.
 
-use super::decode::Data;
 use super::parse::Found;
 use super::series::hex;
+use digest::payload::Data;
 use digest::{Dialect, Event};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -106,7 +106,7 @@ struct Fields<'a> {
 /// Makes the documents of one delivery.
 #[derive(Debug)]
 pub struct Maker<'a> {
-    data: &'a Data,
+    data: &'a Data<'a>,
     index: &'a Index,
     raw_text: bool,
     /// The event that the last entry began in, and how many began there.
@@ -115,7 +115,7 @@ pub struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     /// For a delivery; with `raw_text` texts keep their literals.
-    pub fn new(data: &'a Data, index: &'a Index, raw_text: bool) -> Self {
+    pub fn new(data: &'a Data<'a>, index: &'a Index, raw_text: bool) -> Self {
         Self { data, index, raw_text, last: None }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Maker<'a> {
     ) -> Option<Document> {
         let log_event = self.data.events.get(at)?;
         let id = match further {
-            0 => log_event.id.clone(),
+            0 => log_event.id.clone().into_owned(),
             n => format!("{}-{n}", log_event.id),
         };
         let text = |bytes: &Option<Cow<'_, [u8]>>| {
@@ -168,7 +168,7 @@ impl<'a> Maker<'a> {
             owner: &self.data.owner,
             log_group: &self.data.log_group,
             log_stream: &self.data.log_stream,
-            message: self.raw_text.then(|| cut(log_event.message.clone()).into()),
+            message: self.raw_text.then(|| cut(log_event.message.clone().into_owned()).into()),
             severity,
             user_at_host: entry.and_then(|event| text(&event.user)).map(|user| match &host {
                 Some(host) => format!("{user}@{host}"),
@@ -208,9 +208,9 @@ fn instant(time_ms: i64) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::decode::LogEvent;
     use crate::logs::parse::parse;
     use crate::logs::routes::Parser;
+    use digest::payload::LogEvent;
     use serde_json::{Value, json};
 
     const MESSAGE: &str = "# User@Host: app[app] @ web [10.0.0.1]\n# Query_time: 1.5  Lock_time: 0 Rows_sent: 1  Rows_examined: 2\nuse shop;\nSET timestamp=1;\nselect 'canary', 7;\n\

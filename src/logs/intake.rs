@@ -1,6 +1,6 @@
 //! The road of a delivery: unwrapped, routed, parsed and counted, then committed by the scribe. What is answered for is kept.
 
-use super::decode::{Data, DecodeError, Payload, decode};
+use super::decode::{DecodeError, decode};
 use super::documents::{Document, Maker};
 use super::elasticsearch::{Bulk, NotIndexed, Outlet};
 use super::parse::{Found, parse};
@@ -13,6 +13,7 @@ use super::statements::Statements;
 use crate::config::secret::{Reference, Vault};
 use crate::task;
 use arc_swap::ArcSwap;
+use digest::payload::{Data, Payload};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -151,7 +152,7 @@ impl Intake {
     /// When they could not be kept.
     pub async fn take_events(
         self: &Arc<Self>,
-        data: Data,
+        data: Data<'static>,
         notes: Vec<Note>,
         now: Timestamp,
     ) -> Result<(), NotTaken> {
@@ -221,9 +222,12 @@ impl Intake {
     }
 
     fn read(&self, payload: &[u8], now: Timestamp) -> Result<Worked, NotTaken> {
-        match decode(payload, LARGEST_RECORD) {
-            Ok(Payload::Control) => Ok(Worked::default()),
-            Ok(Payload::Data(data)) => self.entries(data, now),
+        let read = decode(payload, LARGEST_RECORD, |payload| match payload {
+            Payload::Data(data) => self.entries(data, now),
+            Payload::Control | Payload::Wrapped(_) => Ok(Worked::default()),
+        });
+        match read {
+            Ok(worked) => worked,
             Err(error) => {
                 self.unreadable.fetch_add(1, Ordering::Relaxed);
                 self.put_away(&error.to_string(), Origin::default(), payload, now)?;
@@ -233,7 +237,7 @@ impl Intake {
     }
 
     /// The chunks and documents of a delivery, in its order.
-    fn entries(&self, data: Data, now: Timestamp) -> Result<Worked, NotTaken> {
+    fn entries(&self, data: Data<'_>, now: Timestamp) -> Result<Worked, NotTaken> {
         let routing = self.routing();
         let source = self.source(&data);
         let mut first = Chunk::default();
@@ -258,7 +262,7 @@ impl Intake {
         if let Some(newest) = data.events.iter().map(|event| event.timestamp).max() {
             self.note_newest(&source, newest, now, &mut first);
         }
-        let log_group = data.log_group.clone();
+        let log_group = data.log_group.clone().into_owned();
         let read = Read { data, source: &source, archive, parsed, counted, first };
         let chunks = self.chunks(read, now)?;
         Ok(Worked { log_group, outlet, documents, chunks })
@@ -286,12 +290,12 @@ impl Intake {
             ]);
             bytes += event.message.len();
             chunk.entries.push(Entry {
-                id: event.id,
+                id: event.id.into_owned(),
                 time_ms: event.timestamp,
                 log_group: Arc::clone(&log_group),
                 log_stream: Arc::clone(&log_stream),
                 archive,
-                message: if archive.is_some() { event.message.into_bytes() } else { Vec::new() },
+                message: if archive.is_some() { event.message.into_owned().into_bytes() } else { Vec::new() },
                 amounts,
                 repeated: repeated.clone(),
             });
@@ -315,7 +319,7 @@ impl Intake {
     }
 
     /// Labels of a stream. A sender can invent log groups, and each would have series for ever.
-    fn source(&self, data: &Data) -> Source {
+    fn source(&self, data: &Data<'_>) -> Source {
         let mut source = Source::new(&data.log_group, &data.log_stream);
         let mut delays = lock(&self.delays);
         if !delays.contains_key(&source.log_group) {
@@ -396,7 +400,7 @@ impl Intake {
 
 /// What was found in a delivery.
 struct Read<'a> {
-    data: Data,
+    data: Data<'a>,
     source: &'a Source,
     archive: Option<usize>,
     /// For each event whether an entry has a part of it; `None` without a route.

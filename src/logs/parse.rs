@@ -1,8 +1,8 @@
 //! Reads the log events of one delivery as one log, and tells in which event each entry begins.
 
-use super::decode::LogEvent;
 use super::routes::Parser;
 use digest::mysql_slow::{self, Session};
+use digest::payload::LogEvent;
 use digest::postgres::{self, Severity};
 use digest::{End, Event};
 
@@ -17,7 +17,7 @@ pub enum Found<'a> {
 
 /// Reads the events of one stream in their order. An entry may have several events, and an event several entries:
 /// `each` gets the number of the event that an entry begins in. Gives for each event whether an entry has a part of it.
-pub fn parse(events: &[LogEvent], parser: &Parser, each: &mut dyn FnMut(usize, Found<'_>)) -> Vec<bool> {
+pub fn parse(events: &[LogEvent<'_>], parser: &Parser, each: &mut dyn FnMut(usize, Found<'_>)) -> Vec<bool> {
     match parser {
         Parser::Plain => vec![true; events.len()],
         Parser::MySqlSlow => {
@@ -51,7 +51,7 @@ struct Joined<'a> {
 }
 
 impl<'a> Joined<'a> {
-    fn new(events: &'a [LogEvent]) -> Self {
+    fn new(events: &'a [LogEvent<'_>]) -> Self {
         if let [one] = events {
             let text = one.message.as_bytes();
             return Self { text: text.into(), ends: vec![text.len()] };
@@ -133,11 +133,11 @@ mod tests {
 
     fn check(parser: &Parser, messages: &[&str], expected: &[&str], expected_parsed: &[bool]) {
         let event = |(at, message): (usize, &&str)| LogEvent {
-            id: at.to_string(),
+            id: at.to_string().into(),
             timestamp: 0,
-            message: (*message).to_owned(),
+            message: (*message).to_owned().into(),
         };
-        let events: Vec<LogEvent> = messages.iter().enumerate().map(event).collect();
+        let events: Vec<LogEvent<'_>> = messages.iter().enumerate().map(event).collect();
         let mut found = Vec::new();
         let parsed = parse(&events, parser, &mut |at, entry| {
             let text = |event: &Event<'_>| event.query.escape_ascii().to_string();

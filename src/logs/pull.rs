@@ -2,7 +2,6 @@
 //!
 //! <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html>
 
-use super::decode::{Data, LogEvent};
 use super::intake::Intake;
 use super::routes::fits;
 use super::scribe::Note;
@@ -11,6 +10,7 @@ use crate::config::secret::Vault;
 use crate::net::aws::{Place, problem};
 use aws_sdk_cloudwatchlogs::Client;
 use aws_sdk_cloudwatchlogs::types::FilteredLogEvent;
+use digest::payload::{Data, LogEvent};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -163,9 +163,9 @@ impl Puller {
             let moved = token.is_none().then(|| Arc::from(end_ms.to_string()));
             let mut streams = streams(log_group, answer.events());
             for data in streams.values_mut() {
-                data.events.retain(|event| !before.contains(&event.id));
+                data.events.retain(|event| !before.contains(event.id.as_ref()));
                 let room = MOST_REMEMBERED.saturating_sub(seen.len());
-                seen.extend(data.events.iter().take(room).map(|event| event.id.clone()));
+                seen.extend(data.events.iter().take(room).map(|event| event.id.clone().into_owned()));
             }
             seen.extend(
                 answer
@@ -180,9 +180,9 @@ impl Puller {
             }
             if let Some(value) = moved {
                 let data = Data {
-                    owner: String::new(),
-                    log_group: log_group.to_owned(),
-                    log_stream: String::new(),
+                    owner: String::new().into(),
+                    log_group: log_group.to_owned().into(),
+                    log_stream: String::new().into(),
                     events: Vec::new(),
                 };
                 self.take(data, vec![Note { name, value: Some(value) }]).await?;
@@ -193,7 +193,7 @@ impl Puller {
         }
     }
 
-    async fn take(&self, data: Data, notes: Vec<Note>) -> Result<(), Problem> {
+    async fn take(&self, data: Data<'static>, notes: Vec<Note>) -> Result<(), Problem> {
         self.intake.take_events(data, notes, Timestamp::now()).await.map_err(|error| {
             Problem::new(Reason::Io, "what was pulled could not be kept; it is asked for again")
                 .because(error)
@@ -202,8 +202,8 @@ impl Puller {
 }
 
 /// The events of a page by stream, each in its order.
-fn streams(log_group: &str, events: &[FilteredLogEvent]) -> BTreeMap<String, Data> {
-    let mut streams: BTreeMap<String, Data> = BTreeMap::new();
+fn streams(log_group: &str, events: &[FilteredLogEvent]) -> BTreeMap<String, Data<'static>> {
+    let mut streams: BTreeMap<String, Data<'static>> = BTreeMap::new();
     for event in events {
         let (Some(stream), Some(id), Some(timestamp), Some(message)) =
             (event.log_stream_name(), event.event_id(), event.timestamp(), event.message())
@@ -211,12 +211,12 @@ fn streams(log_group: &str, events: &[FilteredLogEvent]) -> BTreeMap<String, Dat
             continue;
         };
         let new = || Data {
-            owner: String::new(),
-            log_group: log_group.to_owned(),
-            log_stream: stream.to_owned(),
+            owner: String::new().into(),
+            log_group: log_group.to_owned().into(),
+            log_stream: stream.to_owned().into(),
             events: Vec::new(),
         };
-        let event = LogEvent { id: id.to_owned(), timestamp, message: message.to_owned() };
+        let event = LogEvent { id: id.to_owned().into(), timestamp, message: message.to_owned().into() };
         streams.entry(stream.to_owned()).or_insert_with(new).events.push(event);
     }
     streams
