@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench fmt audit
+.PHONY: help setup build demo test bench anomaly fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -27,6 +27,10 @@ bench: ## Measure the encoders against the prometheus crate, and the readers of 
 	cargo bench --locked -p metrics
 	cargo bench --locked -p datapulse-digest
 	cargo bench --locked -p datapulse --bench logs
+
+anomaly: ## Measure the seasonal rules on made-up worlds and hold them against Prometheus (docs/anomaly.md); ten minutes
+	@scripts/setup.sh demo
+	@scripts/anomaly/run.sh
 
 fmt: ## Format the code
 	cargo fmt --all
