@@ -1,3 +1,5 @@
+//! Claims about shapes, fingerprints and labels, in tables.
+
 use super::*;
 use crate::Dialect::{MySql, Postgres, Redshift, Trino};
 
