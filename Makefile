@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test bench fmt audit
+.PHONY: help setup build demo test bench anomaly fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -22,10 +22,15 @@ demo: ## Start a PostgreSQL pair under load, a Redis pair, Prometheus and datapu
 test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
 	@scripts/test.sh
 
-bench: ## Measure the encoders against the prometheus crate (fails above a quarter of its time), and the readers of logs
+bench: ## Measure the encoders against the prometheus crate, and the readers of logs against pt-query-digest and Node.js
 	@scripts/setup.sh bench
 	cargo bench --locked -p metrics
-	cargo bench --locked -p datapulse-digest --bench postgres_log
+	cargo bench --locked -p datapulse-digest
+	cargo bench --locked -p datapulse --bench logs
+
+anomaly: ## Measure the seasonal rules on made-up worlds and hold them against Prometheus (docs/anomaly.md); ten minutes
+	@scripts/setup.sh demo
+	@scripts/anomaly/run.sh
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -58,6 +58,7 @@ for_test() {
     for_demo
     want 'the tests check the rules' promtool prometheus
     want 'the tests check the routes' amtool prometheus-alertmanager
+    want 'the tests read the slow query log of a real server' mariadbd mariadb-server mariadb-client
     want 'the tests ask the exporter over TLS' curl curl ca-certificates
     want 'the tests compare the names of our metrics with its' prometheus-redis-exporter prometheus-redis-exporter
     # Where the system has it; the others get it from the backports, below.
@@ -73,6 +74,7 @@ for_test() {
 for_bench() {
     for_demo
     want 'the benches load the server with it' wrk wrk
+    want 'the benches compare with it' pt-query-digest percona-toolkit
     want 'the benches compare with it' prometheus-postgres-exporter prometheus-postgres-exporter
 }
 
@@ -103,7 +105,7 @@ install_packages() {
     let_services_up
     if [ -d /run/systemd/system ]; then
         say 'nothing was started, but Debian enables such services for the next boot; this project needs none of them, so:'
-        say '  systemctl disable postgresql prometheus prometheus-alertmanager prometheus-postgres-exporter prometheus-redis-exporter redis-server valkey-server'
+        say '  systemctl disable postgresql mariadb prometheus prometheus-alertmanager prometheus-postgres-exporter prometheus-redis-exporter redis-server valkey-server'
     fi
     packages=()
     hash -r

@@ -6,6 +6,7 @@ mod families;
 pub mod fault;
 mod include;
 mod logins;
+pub mod logs;
 pub mod node;
 mod plain;
 pub mod read;
@@ -20,6 +21,7 @@ pub mod target;
 
 use crate::board::{Key, Spec};
 use crate::checks;
+use crate::logs::pull::Pull;
 use crate::net::Clients;
 use crate::sinks::{dogstatsd, otlp};
 use crate::state::{Access, State};
@@ -63,6 +65,8 @@ pub struct Plan {
     pub templates: Vec<Template>,
     /// Where numbers are pushed to.
     pub outputs: Outputs,
+    /// What becomes of logs.
+    pub logs: Option<logs::LogsPlan>,
 }
 
 /// One check on one target.
@@ -233,10 +237,16 @@ impl Plan {
             all.extend(rds.password.as_ref());
             all.extend([&rds.user, &rds.database].into_iter().filter_map(Text::reference));
         }
+        all.extend(self.logs.iter().flat_map(logs::LogsPlan::references));
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.sort();
         all.dedup();
         all
+    }
+
+    /// Logs that are asked for.
+    pub fn pulls(&self) -> &[Pull] {
+        self.logs.as_ref().map_or(&[], |logs| &logs.pulls)
     }
 
     /// What the vault may read together: also what may be missing.

@@ -1,5 +1,6 @@
 //! The demo: two private PostgreSQL servers with a replication under load, on one of them databases that play a data
-//! lake and Redshift, and a Redis with its replica; all of it watched by datapulse, with faults on request.
+//! lake and Redshift, a Redis with its replica, and a MariaDB whose slow query log comes through the door; all of it watched
+//! by datapulse, with faults on request.
 //!
 //! The [`crew`] is one thread that owns all servers; it takes orders and says how things stand. The [`watch`] asks
 //! Prometheus for alerts and keeps the [`diary`]; the [`site`] shows both on the demo's own page. [`running`] lets other
@@ -15,6 +16,7 @@ pub mod parts;
 pub mod replication;
 pub mod rules;
 pub mod running;
+pub mod shop;
 pub mod site;
 pub mod store;
 pub mod warehouse;
@@ -38,11 +40,13 @@ pub enum Fault {
     CountryDrop,
     /// Lose the primary of the cache to its replica
     RedisFailover,
+    /// Let one statement of the shop become slow
+    SlowStatement,
 }
 
 impl Fault {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Disable,
         Self::Lock,
         Self::Conflict,
@@ -50,6 +54,7 @@ impl Fault {
         Self::LongQuery,
         Self::CountryDrop,
         Self::RedisFailover,
+        Self::SlowStatement,
     ];
 
     /// The word of the command line.
@@ -62,6 +67,7 @@ impl Fault {
             Self::LongQuery => "long-query",
             Self::CountryDrop => "country-drop",
             Self::RedisFailover => "redis-failover",
+            Self::SlowStatement => "slow-statement",
         }
     }
 
@@ -80,6 +86,7 @@ impl Fault {
             Self::LongQuery => "Forget the period of a query",
             Self::CountryDrop => "Cut off a country",
             Self::RedisFailover => "Lose the cache's primary",
+            Self::SlowStatement => "Slow one statement down",
         }
     }
 
@@ -101,6 +108,9 @@ impl Fault {
                 "no device of the Philippines connects any more, and an hour goes by at once"
             }
             Self::RedisFailover => "kill -9 the primary of Redis, and make a primary of its replica",
+            Self::SlowStatement => {
+                "a statement of the shop takes two seconds instead of none, and eight customers ask for it all the time"
+            }
         }
     }
 
@@ -120,6 +130,9 @@ impl Fault {
             Self::RedisFailover => {
                 "a machine dies; sessions go on, and nobody knows that the next loss takes them all"
             }
+            Self::SlowStatement => {
+                "an index is gone, or the plan changed, and one statement takes the whole server"
+            }
         }
     }
 
@@ -133,6 +146,7 @@ impl Fault {
             Self::LongQuery => "RedshiftQueryLongRunning",
             Self::CountryDrop => "DeviceConnectionsZero",
             Self::RedisFailover => "RedisFailover",
+            Self::SlowStatement => "SlowQueryStatementDominates",
         }
     }
 }
@@ -155,7 +169,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_alert_in_the_bundled_rules() {
-        let rules: String = rules::BUNDLED.iter().map(|(_, text)| *text).collect();
+        let rules: String = rules::BUNDLED.iter().map(|(_, text, _)| *text).collect();
         for fault in Fault::ALL {
             assert!(rules.contains(&format!("alert: {}\n", fault.alert())), "{}", fault.alert());
         }

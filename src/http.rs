@@ -2,6 +2,8 @@
 
 mod basic_auth;
 mod deadline;
+pub mod door;
+pub mod logs;
 mod metrics;
 mod negotiate;
 pub mod page;
@@ -19,6 +21,7 @@ use crate::task::{self, Task};
 use ::metrics::Snapshot;
 use basic_auth::Gate;
 use deadline::{Deadlines, Pulse};
+use door::Door;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use hyper::body::Bytes;
@@ -42,6 +45,14 @@ use tokio_util::sync::CancellationToken;
 /// A head is read into one buffer: Prometheus sends 400 bytes, a browser with cookies a few kB.
 const LARGEST_HEAD: usize = 8 * 1024;
 
+/// Bodies of deliveries that are held at a time, over all doors, in bytes. Who finds no room is asked to come again.
+const MOST_HELD: usize = 64 * 1024 * 1024;
+
+/// Words of an answer to a delivery.
+const LARGEST_ANSWER_WORDS: usize = 4 * 1024;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// hyper's own buffer, for a head and what comes right behind it.
 const BUFFER: usize = 16 * 1024;
 
@@ -62,6 +73,8 @@ pub struct Site {
     pub snapshots: Snapshots,
     /// All other pages.
     pub pages: Vec<Page>,
+    /// Paths that take deliveries.
+    pub doors: Vec<Door>,
     /// Whether `/-/ready` says yes.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/-/reload` does; `None` without `--web.enable-lifecycle`.
@@ -94,6 +107,8 @@ pub struct Limits {
     pub head: Duration,
     /// For the body of a request, which is at most 64 KiB.
     pub body: Duration,
+    /// For the body of a delivery, and for room to hold it.
+    pub delivery: Duration,
     /// Between two requests of a connection. Longer than usual scrape intervals, so that these keep theirs.
     pub idle: Duration,
     /// Until a piece of 64 KiB has been taken by the client.
@@ -113,6 +128,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
+            delivery: Duration::from_mins(1),
             idle: Duration::from_mins(3),
             write: Duration::from_secs(10),
             response: Duration::from_mins(1),
@@ -178,6 +194,8 @@ struct Inner {
     limits: Limits,
     counters: Arc<HttpCounters>,
     slots: Arc<Semaphore>,
+    /// Room for bodies of deliveries.
+    held: Semaphore,
     gate: Gate,
     bodies: metrics::Bodies,
 }
@@ -192,8 +210,9 @@ impl Server {
     /// A server of this site behind this guard.
     pub fn new(site: Site, web: WebConfig, limits: Limits, counters: Arc<HttpCounters>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.connections));
+        let held = Semaphore::new(MOST_HELD / routes::HELD_IN + 1);
         let (gate, bodies) = (Gate::default(), metrics::Bodies::default());
-        Self(Arc::new(Inner { site, web, limits, counters, slots, gate, bodies }))
+        Self(Arc::new(Inner { site, web, limits, counters, slots, held, gate, bodies }))
     }
 
     /// Serves on these listeners until `stop`; then no connection is accepted, and requests in flight are answered

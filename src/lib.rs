@@ -15,6 +15,8 @@ pub mod config;
 pub mod demo;
 pub mod discovery;
 pub mod http;
+pub mod journal;
+pub mod logs;
 pub mod net;
 pub mod run;
 pub mod sinks;

@@ -2,6 +2,7 @@
 
 use super::discover::Discover;
 use super::envelope::{Envelope, Matching, SERVERS, server_keys};
+use super::logs::Logs;
 use super::target::Target;
 use super::{Outputs, Secrets};
 use crate::checks::{self, Kind};
@@ -31,6 +32,7 @@ pub fn schema() -> Value {
     let discover = generator.subschema_for::<Discover>().to_value();
     let secrets = generator.subschema_for::<Secrets>().to_value();
     let outputs = generator.subschema_for::<Outputs>().to_value();
+    let logs = generator.subschema_for::<Logs>().to_value();
     // Envelope and own keys are merged into one object, so they are wanted in place and not as definitions.
     let envelope = Envelope::json_schema(&mut generator).to_value();
     let mut checks = Vec::new();
@@ -70,6 +72,7 @@ pub fn schema() -> Value {
                 "description": "keys that checks of a type have unless they set them"
             },
             "checks": { "type": "array", "items": { "oneOf": checks }, "description": "one check an item" },
+            "logs": logs,
             "outputs": outputs
         },
         "$defs": definitions

@@ -6,6 +6,7 @@ use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
 use super::logins::Logins;
+use super::logs::logs;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
 use super::servers::{Servers, check_labels};
@@ -18,7 +19,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of a configuration file.
-const KEYS: [&str; 7] = ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs"];
+const KEYS: [&str; 8] =
+    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "logs", "outputs"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -78,10 +80,12 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
     if let Some(otlp) = outputs.as_mut().and_then(|outputs| outputs.otlp.as_mut()) {
         otlp.ca = otlp.ca.take().map(|ca| base.join(ca));
     }
+    let logs = section("logs").and_then(|node| logs(node, &base, data_dir.as_deref(), faults));
     Some(Plan {
         data_dir,
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
+        logs,
         assignments,
         templates,
         base,
@@ -448,6 +452,39 @@ mod tests {
             assert!(faults.contains(words), "{words}\nis not in\n{faults}");
         }
         assert_eq!(faults.lines().count(), expected.len(), "{faults}");
+    }
+
+    #[test]
+    fn no_fault_of_the_logs_hides_another() {
+        let text = "logs:
+  doors: {access_keys: [clear-text-key], keys: []}
+  routes:
+    - {match: 'a b', parser: mysql}
+    - {match: app, parser: plain, log_line_prefix: '%m', labels: {check: x}}
+    - {match: one, parser: postgres, log_line_prefix: '%Z', archive: {dir: a, time_zone: Tokyo, line: '{msg}'}}
+    - {match: two, parser: plain, archive: {dir: b}}
+    - {match: three, parser: plain, archive: {dir: b, time_zone: Asia/Tokyo}}
+    - {match: two/*, parser: plain, archive: {dir: b}}
+";
+        let faults = load("logs", text, &[]).unwrap_err();
+        let expected = [
+            "logs: needs `data_dir`; write",
+            "c.yml:2:25: logs.doors.access_keys[0]: a secret in clear text is not accepted here",
+            "logs.doors.keys: unknown key; accepted: access_keys",
+            "c.yml:4:30: logs.routes[0].parser: unknown word \"mysql\"; accepted: mysql_slow, postgres, plain",
+            "c.yml:5:52: logs.routes[1].log_line_prefix: is for `parser: postgres` only",
+            "logs.routes[1].labels.check: samples have this label already",
+            "c.yml:6:55: logs.routes[2].log_line_prefix: log_line_prefix `%Z` has the unknown escape %Z",
+            "logs.routes[2].archive.time_zone: no time zone of the IANA database; write it like Asia/Tokyo",
+            "logs.routes[2].archive.line: unknown placeholder {msg}; known are {message}",
+            "logs.routes[4].archive: a route before has this dir with another time_zone, line or seal_after",
+            "logs.routes[5].archive: a route before has this dir",
+        ];
+        for words in expected {
+            assert!(faults.contains(words), "{words}\nis not in\n{faults}");
+        }
+        assert_eq!(faults.lines().count(), expected.len(), "{faults}");
+        assert!(!faults.contains("clear-text-key"), "{faults}");
     }
 
     #[test]

@@ -8,10 +8,29 @@ use std::path::Path;
 pub fn text(built: &Built) -> String {
     format!(
         "# Made by `datapulse demo`; a real one looks just like it. Change it and reload: kill -HUP, or POST /-/reload.\n\n\
-         {}{REPLICATION}{}{}",
+         {}{}{REPLICATION}{}{}",
+        logs(&built.dir),
         targets(built),
         analytics(),
         built.cache.map_or_else(String::new, |port| cache(port, &built.dir))
+    )
+}
+
+/// The slow query log of the shop.
+fn logs(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"# What outlives a restart: ids of log events, totals, where a file of today ends.
+data_dir: {dir}/data
+
+# Logs come in by POST /logs/cloudwatch and POST /logs/firehose; what becomes of them depends on their log group.
+logs:
+  routes:
+    - match: /aws/rds/*/*/slowquery
+      parser: mysql_slow
+      archive: {{dir: {dir}/archive, time_zone: Asia/Tokyo, line: "SHOP,{{{{time}}}},{{{{message}}}}"}}
+
+"#
     )
 }
 

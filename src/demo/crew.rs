@@ -3,6 +3,7 @@
 use super::diary::{Diary, Kind};
 use super::parts::{Binaries, Error, Prometheus, Result, Stage, find_postgres, random_word, sweep};
 use super::replication::{Passwords, Replication};
+use super::shop::Shop;
 use super::store::Stores;
 use super::world::World;
 use super::{Fault, configuration, rules};
@@ -41,6 +42,8 @@ pub struct Standing {
     pub faults: Vec<(Fault, Timestamp)>,
     /// Prometheus.
     pub prometheus: Monitor,
+    /// Whether the shop on MariaDB is open, or why not; `None` before that is known.
+    pub shop: Option<std::result::Result<(), String>>,
 }
 
 /// How Prometheus stands.
@@ -163,6 +166,9 @@ fn work(
     let dir = built.dir.clone();
     drop(tell.send(Ok(built)));
     let prometheus = if stop.is_cancelled() { None } else { monitor(brief, &dir, standing) };
+    if !stop.is_cancelled() {
+        world.open(shop(brief, &dir, standing));
+    }
     while let Ok(Some((order, answer))) = inbox.recv() {
         // Who asked may be gone; the diary has it.
         drop(answer.send(carry_out(order, &mut world, standing, &brief.diary)));
@@ -232,7 +238,7 @@ fn newest_postgres() -> Result<Binaries> {
 fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Prometheus> {
     let started = rules::BUNDLED
         .iter()
-        .try_for_each(|(name, text)| write(&dir.join(name), &rules::shortened(text)))
+        .try_for_each(|(name, text, parts)| write(&dir.join(name), &rules::shortened(text, *parts)))
         .and_then(|()| {
             Prometheus::start(dir, &rules::prometheus(brief.exporter), &["--storage.tsdb.retention.time=6h"])
         });
@@ -248,6 +254,19 @@ fn monitor(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> Option<Pr
     };
     standing.rcu(|old| Standing { prometheus: monitor.clone(), ..Standing::clone(old) });
     prometheus
+}
+
+/// After all else: the first values must not wait for a third server.
+fn shop(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> std::result::Result<Shop, String> {
+    let opened = Shop::start(dir, brief.exporter.port()).map_err(|error| error.to_string());
+    let said = match &opened {
+        Ok(_) => "a shop on MariaDB; its slow query log comes in through POST /logs/cloudwatch".to_owned(),
+        Err(why) => format!("without MariaDB there are no slow queries: {why}"),
+    };
+    (brief.say)(&said);
+    let shop = Some(opened.as_ref().map(|_| ()).map_err(Clone::clone));
+    standing.rcu(|old| Standing { shop: shop.clone(), ..Standing::clone(old) });
+    opened
 }
 
 fn carry_out(

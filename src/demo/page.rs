@@ -29,6 +29,8 @@ pub struct View<'a> {
     pub built: &'a Built,
     /// The exporter's address, `http://host:port`.
     pub exporter: &'a str,
+    /// Slow queries that came in; `None` before the first.
+    pub slow_queries: Option<f64>,
     /// Wall clock.
     pub now: Timestamp,
 }
@@ -140,7 +142,7 @@ fn flow(html: &mut String, view: &View<'_>) {
     }
 }
 
-/// What is watched beside the replication: the lake's devices and the warehouse's queries.
+/// What is watched beside the replication: the lake's devices, the warehouse's queries, the shop's log.
 fn beside(html: &mut String, view: &View<'_>) {
     let Built { subscriber, .. } = view.built;
     html.push_str("<ol class=\"flow beside\">\n");
@@ -183,6 +185,17 @@ fn beside(html: &mut String, view: &View<'_>) {
     if let Some(port) = view.built.cache {
         cache(html, view, port);
     }
+
+    let (class, word) = match (&view.standing.shop, view.slow_queries) {
+        (None, _) => ("waiting", "starting".to_owned()),
+        (Some(Err(why)), _) => ("down", why.clone()),
+        (Some(Ok(())), None) => ("waiting", "waiting".to_owned()),
+        (Some(Ok(())), Some(_)) => ("up", "log comes in".to_owned()),
+    };
+    let count = view.slow_queries.map_or_else(|| ABSENT.to_owned(), |count| format!("{count}"));
+    let facts = [("slow queries", count), ("their texts", "/api/v1/statements".to_owned())];
+    let address = "slow query log of a MariaDB, through POST /logs/cloudwatch";
+    one(html, "shop", address, (class, &word), &facts);
     html.push_str("</ol>\n");
 }
 
@@ -368,6 +381,7 @@ mod tests {
             events,
             built: &built,
             exporter: "http://127.0.0.1:9893",
+            slow_queries: Some(7.0),
             now,
         })
     }

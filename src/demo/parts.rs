@@ -8,6 +8,7 @@ mod binaries;
 mod exchange;
 mod feed;
 mod keeper;
+mod mariadb;
 mod monitoring;
 mod postgres;
 mod redis;
@@ -18,6 +19,7 @@ pub use binaries::{Binaries, find_postgres};
 pub use exchange::{Reply, get, post, post_within};
 pub use feed::Feed;
 pub use keeper::{Ending, Keeper, Signal};
+pub use mariadb::MariaDb;
 pub use monitoring::{Alertmanager, Prometheus, Sample};
 pub use postgres::{Certificate, Cluster, Mode, Settings};
 pub use redis::{Store, StoreCluster, StoreServer};
@@ -69,12 +71,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
-    fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Refused { what: what.into(), why: why.into() }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::parts::{Error, Feed, Result};
 use super::replication::Replication;
+use super::shop::Shop;
 use super::store::Stores;
 use super::{Fault, lake, warehouse};
 use std::path::Path;
@@ -13,6 +14,8 @@ pub struct World {
     replication: Replication,
     /// `None`: Redis is not installed.
     stores: Option<Stores>,
+    /// Where MariaDB is installed; why not, else.
+    shop: std::result::Result<Shop, String>,
 }
 
 impl World {
@@ -20,7 +23,13 @@ impl World {
     pub fn around(replication: Replication, stores: Option<Stores>, dir: &Path) -> Result<Self> {
         let server = replication.subscriber();
         let load = [lake::start(server, dir)?, warehouse::start(server, dir)?];
-        Ok(Self { _load: load, replication, stores })
+        let shop = Err("the shop is not open yet; try again in a moment".to_owned());
+        Ok(Self { _load: load, replication, stores, shop })
+    }
+
+    /// Takes the shop in, or why there is none.
+    pub fn open(&mut self, shop: std::result::Result<Shop, String>) {
+        self.shop = shop;
     }
 
     /// Breaks one thing; nothing happens when it is broken already.
@@ -36,6 +45,13 @@ impl World {
                 Some(stores) => stores.fail_over(),
                 None => Err(Error::Missing { tool: "Redis".to_owned(), searched: "PATH".to_owned() }),
             },
+            Fault::SlowStatement => match &self.shop {
+                Ok(shop) => {
+                    shop.slow(true);
+                    Ok(())
+                }
+                Err(why) => Err(Error::refused("slow a statement of the shop down", why.clone())),
+            },
         }
     }
 
@@ -43,6 +59,9 @@ impl World {
     pub fn heal(&mut self) -> Result<()> {
         let replication = self.replication.heal();
         let server = self.replication.subscriber();
+        if let Ok(shop) = &self.shop {
+            shop.slow(false);
+        }
         let stores = self.stores.as_mut().map_or(Ok(()), Stores::heal);
         replication.and(warehouse::end_long(server)).and(lake::restore(server)).and(stores)
     }

@@ -39,6 +39,7 @@ pub(super) async fn stage(web: WebConfig, limits: Limits, reload: Option<Reload>
         }),
     };
     let site = Site {
+        doors: Vec::new(),
         telemetry_path: "/metrics".to_owned(),
         snapshots: Arc::new(move || Arc::clone(&shown.lock().unwrap())),
         pages: vec![page],
