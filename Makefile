@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test slack bench fmt audit
+.PHONY: help setup build demo test slack bench anomaly fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -14,7 +14,7 @@ build: ## Build target/debug/datapulse
 	@scripts/setup.sh build
 	cargo build --locked
 
-demo: ## Start a PostgreSQL pair under load, Prometheus and datapulse, and a page to break it; Ctrl-C stops it all
+demo: ## Start a PostgreSQL pair under load, a Redis pair, Prometheus and datapulse, and a page to break it; Ctrl-C stops it all
 	@scripts/setup.sh demo
 	cargo build --locked
 	@exec $(TARGET)/debug/datapulse demo
@@ -26,10 +26,15 @@ slack: ## Measure alerts to Slack: 200 alerts, 1,000 at once, a bad line, 30 kil
 	@scripts/setup.sh test
 	cargo test --locked -p datapulse --test it slack:: -- --ignored --nocapture --test-threads 1
 
-bench: ## Measure the encoders against the prometheus crate (fails above a quarter of its time), and the readers of logs
+bench: ## Measure the encoders against the prometheus crate, and the readers of logs against pt-query-digest and Node.js
 	@scripts/setup.sh bench
 	cargo bench --locked -p metrics
-	cargo bench --locked -p datapulse-digest --bench postgres_log
+	cargo bench --locked -p datapulse-digest
+	cargo bench --locked -p datapulse --bench logs
+
+anomaly: ## Measure the seasonal rules on made-up worlds and hold them against Prometheus (docs/anomaly.md); ten minutes
+	@scripts/setup.sh demo
+	@scripts/anomaly/run.sh
 
 fmt: ## Format the code
 	cargo fmt --all

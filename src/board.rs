@@ -62,6 +62,7 @@ pub struct Spec {
 pub struct Board {
     cards: Mutex<BTreeMap<Key, Card>>,
     vitals: Mutex<Option<Arc<Part>>>,
+    logs: Mutex<Vec<Arc<Part>>>,
     snapshot: ArcSwap<Snapshot>,
     started: SystemTime,
     reported: Notify,
@@ -73,6 +74,7 @@ impl Board {
         Self {
             cards: Mutex::default(),
             vitals: Mutex::default(),
+            logs: Mutex::default(),
             snapshot: ArcSwap::from_pointee(Snapshot::default()),
             started: now,
             reported: Notify::new(),
@@ -154,6 +156,16 @@ impl Board {
         self.show(&self.cards());
     }
 
+    /// Takes what the logs say, by their common labels; it is always shown.
+    pub fn logs(&self, answers: Vec<(Vec<(String, String)>, Answer)>) {
+        let counting_since = self.started;
+        let part = |(labels, answer): (Vec<(String, String)>, Answer)| {
+            Arc::new(Part { labels: labels.into(), answer, from: None, until: None, counting_since })
+        };
+        *self.logs.lock().unwrap_or_else(PoisonError::into_inner) = answers.into_iter().map(part).collect();
+        self.show(&self.cards());
+    }
+
     /// All cards, for people.
     pub fn view(&self) -> Vec<(Key, Card)> {
         self.cards().iter().map(|(key, card)| (key.clone(), card.clone())).collect()
@@ -166,7 +178,8 @@ impl Board {
     /// Makes the snapshot; called with the cards locked, so that generations and contents go together.
     fn show(&self, cards: &BTreeMap<Key, Card>) {
         let vitals = self.vitals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let parts = vitals.into_iter().chain(cards.values().flat_map(Card::parts)).collect();
+        let logs = self.logs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let parts = vitals.into_iter().chain(logs).chain(cards.values().flat_map(Card::parts)).collect();
         let generation = self.snapshot.load().generation + 1;
         self.snapshot.store(Arc::new(Snapshot { generation, parts }));
     }

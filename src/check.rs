@@ -27,6 +27,9 @@ pub trait Check: Sized + Send + 'static {
     /// Whether it asks a server of `targets:`; a check on an AWS API names what it asks in its own keys.
     const TARGET: bool = true;
 
+    /// Whether its target is asked with SQL, and so has to name a user and a database.
+    const SQL: bool = true;
+
     /// Its ends, its own target first. With [`Endpoint::Publisher`] as second it takes the key `publisher`.
     const ENDS: &'static [Endpoint];
 

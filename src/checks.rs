@@ -2,12 +2,15 @@
 
 pub mod athena_query;
 pub mod logs_insights;
+pub mod memorydb;
 pub mod pg_inflight;
 pub mod pg_replication;
 pub mod pg_subscription;
+pub mod redis;
 pub mod redshift_inflight;
 pub mod sql_query;
 
+use self::redis::Redis;
 use crate::check::{Check, Endpoint, Need};
 use crate::columns;
 use crate::config::fault::Faults;
@@ -17,6 +20,7 @@ use crate::net::postgres::PAUSED;
 use crate::spending::BUDGET_REMAINING;
 use athena_query::AthenaQuery;
 use logs_insights::LogsInsights;
+use memorydb::MemoryDb;
 use metrics::Handle;
 use pg_inflight::PgInflight;
 use pg_replication::PgReplication;
@@ -43,6 +47,10 @@ pub enum Config {
     AthenaQuery(athena_query::Config),
     /// A query on Logs Insights.
     LogsInsights(logs_insights::Config),
+    /// The nodes of a Redis or Valkey.
+    Redis(redis::Config),
+    /// Clusters of MemoryDB or ElastiCache.
+    MemoryDb(memorydb::Config),
 }
 
 /// Something to be done with a check whatever its type.
@@ -76,6 +84,8 @@ impl Config {
             Self::SqlQuery(config) => visit.visit::<SqlQuery>(config),
             Self::AthenaQuery(config) => visit.visit::<AthenaQuery>(config),
             Self::LogsInsights(config) => visit.visit::<LogsInsights>(config),
+            Self::Redis(config) => visit.visit::<Redis>(config),
+            Self::MemoryDb(config) => visit.visit::<MemoryDb>(config),
         }
     }
 
@@ -89,6 +99,8 @@ impl Config {
             Self::SqlQuery(_) => &SQL_QUERY,
             Self::AthenaQuery(_) => &ATHENA_QUERY,
             Self::LogsInsights(_) => &LOGS_INSIGHTS,
+            Self::Redis(_) => &REDIS,
+            Self::MemoryDb(_) => &MEMORYDB,
         }
     }
 }
@@ -101,6 +113,8 @@ pub struct Kind {
     pub every: Option<Duration>,
     /// Whether it asks a server of `targets:`.
     pub target: bool,
+    /// Whether that is asked with SQL.
+    pub sql: bool,
     /// Its ends.
     pub ends: &'static [Endpoint],
     /// What it must be allowed to do.
@@ -143,9 +157,17 @@ static LOGS_INSIGHTS: Kind = Kind::of::<LogsInsights>(
     },
     || vec![columns::DATA_TIMESTAMP.handle(), logs_insights::SCANNED.handle(), BUDGET_REMAINING.handle()],
 );
+static REDIS: Kind = Kind::of::<Redis>(
+    |node, path, also, faults| read_rest(node, path, also, faults).map(Config::Redis),
+    || Redis::families(&redis::Config::default()),
+);
+static MEMORYDB: Kind = Kind::of::<MemoryDb>(
+    |node, path, also, faults| read_rest(node, path, also, faults).map(Config::MemoryDb),
+    memorydb::families_of_both,
+);
 
 /// All types of checks.
-pub static ALL: [&Kind; 7] = [
+pub static ALL: [&Kind; 9] = [
     &PG_SUBSCRIPTION,
     &PG_REPLICATION,
     &PG_INFLIGHT,
@@ -153,9 +175,16 @@ pub static ALL: [&Kind; 7] = [
     &SQL_QUERY,
     &ATHENA_QUERY,
     &LOGS_INSIGHTS,
+    &REDIS,
+    &MEMORYDB,
 ];
 
 impl Kind {
+    /// Whether its runs cost money: it then has no default for how often it runs.
+    pub fn is_paid(&self) -> bool {
+        self.every.is_none()
+    }
+
     const fn of<C: Check>(
         read: fn(&Node, &str, &[&str], &mut Faults) -> Option<Config>,
         families: fn() -> Vec<Handle>,
@@ -164,6 +193,7 @@ impl Kind {
             word: C::WORD,
             every: C::EVERY,
             target: C::TARGET,
+            sql: C::SQL,
             ends: C::ENDS,
             needs: C::NEEDS,
             read,

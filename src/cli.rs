@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod demo;
+pub mod digest;
 pub mod doctor;
 pub mod log;
 pub mod once;
@@ -41,6 +42,8 @@ pub enum Command {
     Doctor(ConfigFile),
     /// Run checks now and print what they give; exit status 1 when one fails
     Once(Once),
+    /// Read logs of MySQL or PostgreSQL and print the statements that take the most time
+    Digest(Digest),
     /// Print every metric: three spellings, unit, kind, labels, help
     Catalogue(Catalogue),
     /// Start a private replication of two PostgreSQL servers with Prometheus beside, and break it on request
@@ -144,6 +147,57 @@ pub enum OnceOutput {
     Prometheus,
     /// For programs.
     Json,
+}
+
+/// Flags of `digest`.
+#[derive(Debug, Args)]
+pub struct Digest {
+    /// Logs to read, plain or gzip; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How the logs are written; auto looks at the first lines of each
+    #[arg(long, value_name = "FORMAT", default_value = "auto")]
+    pub format: DigestFormat,
+    /// The server's `log_line_prefix`, for postgres-stderr [default: `%t:%r:%u@%d:[%p]:`, which RDS and Aurora have]
+    #[arg(long, value_name = "PREFIX")]
+    pub log_line_prefix: Option<String>,
+    /// How to print
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    pub output: DigestOutput,
+    /// Print this many statements
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Also print the slowest call of each statement, with its literals
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DigestFormat {
+    /// By its first lines.
+    Auto,
+    /// Slow query log of MySQL, `MariaDB`, Percona Server or Aurora.
+    Mysql,
+    /// `PostgreSQL` on standard error.
+    PostgresStderr,
+    /// `PostgreSQL`'s csvlog.
+    PostgresCsv,
+    /// `PostgreSQL`'s jsonlog.
+    PostgresJson,
+    /// One subscription payload of CloudWatch Logs a file: JSON, gzip or base64.
+    Cloudwatch,
+}
+
+/// How `digest` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DigestOutput {
+    /// For people.
+    Table,
+    /// The same for programs.
+    Json,
+    /// Every event as a JSON object on a line, with its literals.
+    Events,
 }
 
 /// Flags of `catalogue`.

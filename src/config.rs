@@ -5,6 +5,8 @@ mod envelope;
 mod families;
 pub mod fault;
 mod include;
+mod logins;
+pub mod logs;
 pub mod node;
 mod plain;
 pub mod read;
@@ -20,6 +22,7 @@ pub mod target;
 use crate::alerts;
 use crate::board::{Key, Spec};
 use crate::checks;
+use crate::logs::pull::Pull;
 use crate::net::Clients;
 use crate::sinks::{dogstatsd, otlp};
 use crate::state::{Access, State};
@@ -65,6 +68,8 @@ pub struct Plan {
     pub outputs: Outputs,
     /// Where alerts are told.
     pub alerts: Option<alerts::config::Config>,
+    /// What becomes of logs.
+    pub logs: Option<logs::LogsPlan>,
 }
 
 /// One check on one target.
@@ -223,7 +228,11 @@ impl Plan {
         let mut all = Vec::new();
         for assignment in &self.assignments {
             for server in [&assignment.server, &assignment.publisher].into_iter().flatten() {
-                all.extend(server.target.references());
+                if assignment.config.kind().sql {
+                    all.extend(server.target.references());
+                } else {
+                    all.extend(server.target.store_references());
+                }
             }
         }
         for template in &self.templates {
@@ -231,6 +240,7 @@ impl Plan {
             all.extend(rds.password.as_ref());
             all.extend([&rds.user, &rds.database].into_iter().filter_map(Text::reference));
         }
+        all.extend(self.logs.iter().flat_map(logs::LogsPlan::references));
         all.extend(self.outputs.otlp.iter().flat_map(|otlp| otlp.headers.references()));
         all.extend(self.alerts.iter().map(|alerts| &alerts.slack.token));
         all.sort();
@@ -238,10 +248,22 @@ impl Plan {
         all
     }
 
+    /// Logs that are asked for.
+    pub fn pulls(&self) -> &[Pull] {
+        self.logs.as_ref().map_or(&[], |logs| &logs.pulls)
+    }
+
     /// What the vault may read together: also what may be missing.
     pub fn expected(&self) -> Vec<&Reference> {
         let servers = self.assignments.iter().flat_map(|one| [&one.server, &one.publisher]).flatten();
-        servers.filter_map(|server| server.target.port_reference()).chain(self.references()).collect()
+        let optional = servers.flat_map(|server| {
+            let user = server.target.user.as_ref().and_then(Text::reference);
+            [server.target.port_reference(), user].into_iter().flatten()
+        });
+        let mut all: Vec<&Reference> = optional.chain(self.references()).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 
     /// Where a check keeps its state.

@@ -1,5 +1,6 @@
-//! The demo: two private PostgreSQL servers with a replication under load, and on one of them databases that play a data
-//! lake and Redshift; all of it watched by datapulse, with faults on request.
+//! The demo: two private PostgreSQL servers with a replication under load, on one of them databases that play a data
+//! lake and Redshift, a Redis with its replica, and a MariaDB whose slow query log comes through the door; all of it watched
+//! by datapulse, with faults on request.
 //!
 //! The [`crew`] is one thread that owns all servers; it takes orders and says how things stand. The [`watch`] asks
 //! Prometheus for alerts and keeps the [`diary`]; the [`site`] shows both on the demo's own page. [`running`] lets other
@@ -15,8 +16,10 @@ pub mod parts;
 pub mod replication;
 pub mod rules;
 pub mod running;
+pub mod shop;
 pub mod site;
 pub mod slack;
+pub mod store;
 pub mod warehouse;
 pub mod watch;
 pub mod world;
@@ -36,12 +39,24 @@ pub enum Fault {
     LongQuery,
     /// Cut off all devices of one country
     CountryDrop,
+    /// Lose the primary of the cache to its replica
+    RedisFailover,
+    /// Let one statement of the shop become slow
+    SlowStatement,
 }
 
 impl Fault {
     /// All of them, in the order of the page.
-    pub const ALL: [Self; 6] =
-        [Self::Disable, Self::Lock, Self::Conflict, Self::PublisherDown, Self::LongQuery, Self::CountryDrop];
+    pub const ALL: [Self; 8] = [
+        Self::Disable,
+        Self::Lock,
+        Self::Conflict,
+        Self::PublisherDown,
+        Self::LongQuery,
+        Self::CountryDrop,
+        Self::RedisFailover,
+        Self::SlowStatement,
+    ];
 
     /// The word of the command line.
     pub fn word(self) -> &'static str {
@@ -52,6 +67,8 @@ impl Fault {
             Self::PublisherDown => "publisher-down",
             Self::LongQuery => "long-query",
             Self::CountryDrop => "country-drop",
+            Self::RedisFailover => "redis-failover",
+            Self::SlowStatement => "slow-statement",
         }
     }
 
@@ -69,6 +86,8 @@ impl Fault {
             Self::PublisherDown => "Stop the publisher",
             Self::LongQuery => "Forget the period of a query",
             Self::CountryDrop => "Cut off a country",
+            Self::RedisFailover => "Lose the cache's primary",
+            Self::SlowStatement => "Slow one statement down",
         }
     }
 
@@ -89,6 +108,10 @@ impl Fault {
             Self::CountryDrop => {
                 "no device of the Philippines connects any more, and an hour goes by at once"
             }
+            Self::RedisFailover => "kill -9 the primary of Redis, and make a primary of its replica",
+            Self::SlowStatement => {
+                "a statement of the shop takes two seconds instead of none, and eight customers ask for it all the time"
+            }
         }
     }
 
@@ -105,6 +128,12 @@ impl Fault {
                 "an analyst forgets the period, and the query slows everybody down for hours before anyone looks"
             }
             Self::CountryDrop => "a carrier has an outage and does not notice; customers call before it does",
+            Self::RedisFailover => {
+                "a machine dies; sessions go on, and nobody knows that the next loss takes them all"
+            }
+            Self::SlowStatement => {
+                "an index is gone, or the plan changed, and one statement takes the whole server"
+            }
         }
     }
 
@@ -117,6 +146,8 @@ impl Fault {
             Self::PublisherDown => "PostgresSubscriptionPublisherUnreachable",
             Self::LongQuery => "RedshiftQueryLongRunning",
             Self::CountryDrop => "DeviceConnectionsZero",
+            Self::RedisFailover => "RedisFailover",
+            Self::SlowStatement => "SlowQueryStatementDominates",
         }
     }
 }
@@ -139,7 +170,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_alert_in_the_bundled_rules() {
-        let rules: String = rules::BUNDLED.iter().map(|(_, text)| *text).collect();
+        let rules: String = rules::BUNDLED.iter().map(|(_, text, _)| *text).collect();
         for fault in Fault::ALL {
             assert!(rules.contains(&format!("alert: {}\n", fault.alert())), "{}", fault.alert());
         }

@@ -2,6 +2,8 @@
 
 mod basic_auth;
 mod deadline;
+pub mod door;
+pub mod logs;
 mod metrics;
 mod negotiate;
 pub mod page;
@@ -19,9 +21,9 @@ use crate::task::{self, Task};
 use ::metrics::Snapshot;
 use basic_auth::Gate;
 use deadline::{Deadlines, Pulse};
+use door::Door;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -43,8 +45,13 @@ use tokio_util::sync::CancellationToken;
 /// A head is read into one buffer: Prometheus sends 400 bytes, a browser with cookies a few kB.
 const LARGEST_HEAD: usize = 8 * 1024;
 
-/// KiB that the bodies of deliveries may take together; the sender of one more is told to come again.
-const INBOX: usize = 64 * 1024;
+/// Bodies of deliveries that are held at a time, over all doors, in bytes. Who finds no room is asked to come again.
+const MOST_HELD: usize = 64 * 1024 * 1024;
+
+/// Words of an answer to a delivery.
+const LARGEST_ANSWER_WORDS: usize = 4 * 1024;
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// hyper's own buffer, for a head and what comes right behind it.
 const BUFFER: usize = 16 * 1024;
@@ -66,22 +73,12 @@ pub struct Site {
     pub snapshots: Snapshots,
     /// All other pages.
     pub pages: Vec<Page>,
-    /// Where deliveries are taken.
+    /// Paths that take deliveries.
     pub doors: Vec<Door>,
     /// Whether `/-/ready` says yes.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/-/reload` does; `None` without `--web.enable-lifecycle`.
     pub reload: Option<Reload>,
-}
-
-/// Where deliveries are taken by POST.
-pub struct Door {
-    /// Its path, such as `/alerts/alertmanager`.
-    pub path: &'static str,
-    /// Bytes of the largest body.
-    pub largest: usize,
-    /// Takes a body, whole. It waits until the delivery is safe; its words go back to the sender.
-    pub take: Arc<dyn Fn(Bytes) -> BoxFuture<'static, (StatusCode, String)> + Send + Sync>,
 }
 
 /// A page that is read with GET.
@@ -110,6 +107,8 @@ pub struct Limits {
     pub head: Duration,
     /// For the body of a request, which is at most 64 KiB.
     pub body: Duration,
+    /// For the body of a delivery, and for room to hold it.
+    pub delivery: Duration,
     /// Between two requests of a connection. Longer than usual scrape intervals, so that these keep theirs.
     pub idle: Duration,
     /// Until a piece of 64 KiB has been taken by the client.
@@ -129,6 +128,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             body: Duration::from_secs(10),
+            delivery: Duration::from_mins(1),
             idle: Duration::from_mins(3),
             write: Duration::from_secs(10),
             response: Duration::from_mins(1),
@@ -194,10 +194,10 @@ struct Inner {
     limits: Limits,
     counters: Arc<HttpCounters>,
     slots: Arc<Semaphore>,
+    /// Room for bodies of deliveries.
+    held: Semaphore,
     gate: Gate,
     bodies: metrics::Bodies,
-    /// KiB of bodies that deliveries may have in memory together.
-    inbox: Semaphore,
 }
 
 impl fmt::Debug for Inner {
@@ -210,9 +210,9 @@ impl Server {
     /// A server of this site behind this guard.
     pub fn new(site: Site, web: WebConfig, limits: Limits, counters: Arc<HttpCounters>) -> Self {
         let slots = Arc::new(Semaphore::new(limits.connections));
+        let held = Semaphore::new(MOST_HELD / routes::HELD_IN + 1);
         let (gate, bodies) = (Gate::default(), metrics::Bodies::default());
-        let inbox = Semaphore::new(INBOX);
-        Self(Arc::new(Inner { site, web, limits, counters, slots, gate, bodies, inbox }))
+        Self(Arc::new(Inner { site, web, limits, counters, slots, held, gate, bodies }))
     }
 
     /// Serves on these listeners until `stop`; then no connection is accepted, and requests in flight are answered

@@ -6,9 +6,12 @@ pub mod gzip;
 pub mod https;
 pub mod names;
 pub mod postgres;
+pub mod redis;
+mod refusals;
 pub mod stream;
 pub mod table;
 pub mod tls;
+mod words;
 
 use crate::config::secret::Vault;
 use crate::config::target::Server;
@@ -20,6 +23,11 @@ impl Clients {
     /// The way to the check's own target.
     pub fn link(&self) -> postgres::Link {
         postgres::Link::new(Arc::clone(&self.target), Arc::clone(&self.vault), self.timeout, self.every)
+    }
+
+    /// The way to the nodes of a store.
+    pub fn door(&self) -> redis::Door {
+        redis::Door::new(Arc::clone(&self.target), Arc::clone(&self.vault), self.every)
     }
 }
 

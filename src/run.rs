@@ -11,6 +11,8 @@ use crate::config::secret::Vault;
 use crate::config::target::Server;
 use crate::config::{self, Assignment, Outputs, Plan, Template};
 use crate::discovery::{self, Found};
+use crate::logs::intake::Intake;
+use crate::logs::road::Road;
 use crate::sinks::{self, Newest};
 use crate::state::{Access, State};
 use crate::task::{self, Task};
@@ -49,6 +51,7 @@ pub struct Running {
     otlp: Output,
     dogstatsd: Output,
     notifying: Notifying,
+    logs: Option<Road>,
 }
 
 struct Actor {
@@ -73,7 +76,13 @@ struct Output {
 
 impl Running {
     /// Starts everything that a plan asks for.
-    pub fn start(file: PathBuf, plan: Plan, board: Arc<Board>, vault: Arc<Vault>) -> Self {
+    pub fn start(
+        file: PathBuf,
+        plan: Plan,
+        board: Arc<Board>,
+        vault: Arc<Vault>,
+        logs: Option<Road>,
+    ) -> Self {
         let mut running = Self {
             file,
             board,
@@ -86,10 +95,16 @@ impl Running {
             otlp: Output::new("otlp"),
             dogstatsd: Output::new("dogstatsd"),
             notifying: Notifying::default(),
+            logs,
             plan,
         };
         running.vault.expect(running.plan.expected());
-        // Sinks before checks: what a sink finds at its start is taken as told already.
+        // Totals of logs go on over restarts, and a sink takes what it finds at its start as told already.
+        if let Some(logs) = &mut running.logs {
+            logs.show(&running.board);
+            logs.pull(running.plan.pulls(), &running.vault);
+        }
+        // Sinks before checks for the same reason.
         running.start_outputs(None);
         for assignment in running.plan.assignments.clone() {
             running.start_actor(assignment);
@@ -127,6 +142,11 @@ impl Running {
         self.plan.assignments.iter().cloned().chain(found).map(|one| (one.key.clone(), one)).collect()
     }
 
+    /// What takes log deliveries.
+    pub fn intake(&self) -> Option<&Arc<Intake>> {
+        self.logs.as_ref().map(Road::intake)
+    }
+
     /// The sinks and their counters, for the instruments.
     pub fn pushes(&self) -> Vec<Arc<Push>> {
         [&self.otlp, &self.dogstatsd].map(|output| Arc::clone(&output.push)).into()
@@ -151,11 +171,25 @@ impl Running {
             let message = "changing it needs a restart".to_owned();
             return Err(Fault { place: None, key: "data_dir".into(), message, hint: None }.to_string());
         }
+        if plan.logs.is_some() != self.logs.is_some() {
+            let message = "adding it or taking it away needs a restart".to_owned();
+            return Err(Fault { place: None, key: "logs".into(), message, hint: None }.to_string());
+        }
         self.vault.expect(self.plan.expected().into_iter().chain(plan.expected()));
         for reference in plan.references() {
             self.vault.secret(reference).await.map_err(|problem| problem.to_string())?;
         }
+        if let (Some(road), Some(logs)) = (&self.logs, &plan.logs)
+            && self.plan.logs.as_ref() != Some(logs)
+        {
+            let (routes, keys) = (logs.routes.clone(), logs.access_keys.clone());
+            let changed = road.intake().change(routes, keys, Timestamp::now()).await;
+            changed.map_err(|error| format!("logs: {error}"))?;
+        }
         let before = std::mem::replace(&mut self.plan, plan);
+        if let Some(road) = self.logs.as_mut().filter(|_| before.pulls() != self.plan.pulls()) {
+            road.pull(self.plan.pulls(), &self.vault);
+        }
         self.start_searches();
         let wanted = self.wanted();
         self.change(wanted).await;
@@ -235,6 +269,9 @@ impl Running {
                 .await;
         }
         tokio::join!(self.otlp.stop(), self.dogstatsd.stop(), self.notifying.stop());
+        if let Some(logs) = self.logs {
+            logs.close().await;
+        }
     }
 
     fn start_actor(&mut self, assignment: Assignment) {

@@ -1,6 +1,7 @@
 //! `datapulse catalogue`: every metric with its three spellings.
 
 use super::{CatalogueOutput, print};
+use crate::logs::report;
 use crate::{board, checks, discovery, vitals};
 use metrics::{Handle, Kind};
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub struct Entry {
 pub fn entries() -> Vec<Entry> {
     let common: &[&str] = &["check", "target"];
     let mut all = BTreeMap::new();
-    for family in vitals::families() {
+    for family in vitals::families().into_iter().chain(report::families()) {
         all.insert(family.prometheus(), Entry { family, common: &[], checks: Vec::new() });
     }
     for family in board::families().into_iter().chain(discovery::families()) {

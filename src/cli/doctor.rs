@@ -31,7 +31,8 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
     vault.expect(plan.expected());
     let visit =
         |assignment| Run { assignment, vault: &vault, state: plan.state(&assignment.key, Access::Looks) };
-    let (free, paid): (Vec<_>, Vec<_>) = plan.assignments.iter().partition(|one| one.config.kind().target);
+    let (free, paid): (Vec<_>, Vec<_>) =
+        plan.assignments.iter().partition(|one| !one.config.kind().is_paid());
     let runs = free.into_iter().map(|assignment| {
         let run = assignment.config.visit(visit(assignment));
         async move { (assignment, run.await) }

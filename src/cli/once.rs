@@ -46,7 +46,7 @@ pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> Exi
         complain(format!("there is no check \"{unknown}\"; known: {}", known.join(", ")));
         return ExitCode::from(USAGE);
     }
-    let paid = |one: &&Assignment| !one.config.kind().target && !flags.spend;
+    let paid = |one: &&Assignment| one.config.kind().is_paid() && !flags.spend;
     let unpaid: Vec<&str> = plan.assignments.iter().filter(paid).map(|one| one.key.check.as_str()).collect();
     if let Some(name) = flags.checks.iter().find(|name| unpaid.contains(&name.as_str())) {
         complain(format!("a run of \"{name}\" costs money; say --spend if it is to run now"));
@@ -107,13 +107,13 @@ pub(crate) async fn discover(plan: &mut Plan, vault: &Vault) -> Vec<String> {
 /// The checks that are to run.
 fn wanted<'a>(plan: &'a Plan, flags: &'a Once) -> impl Iterator<Item = &'a Assignment> {
     let named = |one: &&Assignment| flags.checks.is_empty() || flags.checks.contains(&one.key.check);
-    plan.assignments.iter().filter(named).filter(|one| flags.spend || one.config.kind().target)
+    plan.assignments.iter().filter(named).filter(|one| flags.spend || !one.config.kind().is_paid())
 }
 
 /// Holds `data_dir` while checks run that cost money, so that what they scan counts for the day; beside a service, which holds it
 /// itself, the state is only looked at, and that is told in words.
 fn claim(plan: &Plan, flags: &Once) -> (Option<DataDir>, String) {
-    let paid = wanted(plan, flags).any(|one| !one.config.kind().target);
+    let paid = wanted(plan, flags).any(|one| one.config.kind().is_paid());
     match plan.data_dir.as_deref().filter(|_| paid).map(DataDir::claim) {
         None => (None, String::new()),
         Some(Ok(claimed)) => (Some(claimed), String::new()),

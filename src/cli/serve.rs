@@ -5,10 +5,12 @@ use crate::board::Board;
 use crate::config::secret::{Environment, Vault};
 use crate::config::{self, Plan};
 use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig, page};
+use crate::logs::road::Road;
 use crate::run::Running;
 use crate::state::DataDir;
 use crate::task;
 use crate::vitals::Vitals;
+use jiff::Timestamp;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +69,7 @@ pub(crate) struct Exporter {
     vault: Arc<Vault>,
     /// Ours alone as long as this process lives.
     data_dir: Option<DataDir>,
+    logs: Option<Road>,
 }
 
 impl Exporter {
@@ -79,7 +82,11 @@ impl Exporter {
         let data_dir = plan.data_dir.as_deref().map(DataDir::claim).transpose();
         let data_dir = data_dir.map_err(|(message, hint)| format!("{message}; {hint}"))?;
         let vault = Arc::new(Vault::new(environment, &plan.base));
-        Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault, data_dir })
+        let logs = plan.data_dir.as_deref().zip(plan.logs.clone()).map(|(dir, logs)| {
+            Road::open(dir, logs.routes, logs.access_keys, Arc::clone(&vault), Timestamp::now())
+        });
+        let logs = logs.transpose()?;
+        Ok(Self { flags, plan, web, board: Arc::new(Board::new(started)), vault, data_dir, logs })
     }
 
     /// Where the reports will hang.
@@ -89,10 +96,12 @@ impl Exporter {
 
     /// Runs the checks and serves on these listeners until a signal, then ends all of it within 10 s.
     pub(crate) async fn run(self, listeners: Vec<TcpListener>, signals: Signals) {
-        let Self { flags, plan, web, board, vault, data_dir } = self;
+        let Self { flags, plan, web, board, vault, data_dir, logs } = self;
         let file = flags.config.config_file.clone();
-        let running = Running::start(file, plan, Arc::clone(&board), Arc::clone(&vault));
+        let running = Running::start(file, plan, Arc::clone(&board), Arc::clone(&vault), logs);
         let counters = Arc::new(HttpCounters::default());
+        let doors = running.intake().map(|intake| http::logs::doors(intake, &vault)).unwrap_or_default();
+        let statements = running.intake().map(page::statements);
         let vitals = Vitals::new(
             Arc::clone(&running.reloads),
             vault,
@@ -103,7 +112,9 @@ impl Exporter {
         let vitals = task::spawn(vitals.live(Arc::clone(&board)));
         let (wishes, inbox) = mpsc::channel(RELOADS_WAITING);
         let ready = Arc::new(AtomicBool::new(true));
-        let site = site(&flags, &board, &running, wishes, &ready);
+        let mut site = site(&flags, &board, &running, wishes, &ready);
+        site.doors.extend(doors);
+        site.pages.extend(statements);
         let server = Server::new(site, web, Limits::default(), counters);
         let stop = CancellationToken::new();
         let http_stop = stop.clone();

@@ -78,6 +78,8 @@ pub fn with_since(sql: &str, since: Timestamp, dialect: Dialect) -> Cow<'_, str>
         &match dialect {
             Dialect::Trino => format!("timestamp '{moment} UTC'"),
             Dialect::Postgres | Dialect::Redshift => format!("timestamptz '{moment}+00'"),
+            // No check asks a MySQL server; the session's zone decides what this means.
+            Dialect::MySql => format!("timestamp '{moment}'"),
         },
     ))
 }

@@ -43,6 +43,17 @@ pub(super) const ENVELOPE: [&str; 8] =
 /// Keys of the envelope that name servers.
 pub(super) const SERVERS: [&str; 4] = ["target", "targets", "discover", "publisher"];
 
+/// Those of them that a check takes: only one with two ends has a publisher, and only databases are discovered.
+pub(super) fn server_keys(kind: &Kind) -> &'static [&'static str] {
+    const NAMES: [&str; 2] = ["target", "targets"];
+    match (kind.target, kind.sql, kind.ends.len()) {
+        (false, ..) => &[],
+        (true, false, _) => &NAMES,
+        (true, true, ..2) => &SERVERS[..3],
+        (true, true, _) => &SERVERS,
+    }
+}
+
 /// `targets: {match: {label: value}}`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,9 +84,12 @@ pub(super) fn assignment(
         thresholds = server.target.thresholds.over(&envelope.thresholds);
     }
     // What is loaded every hour is asked for at the same minute of each hour, also after a restart.
-    let aligned = !kind.target && every >= SHORTEST_ALIGNED;
-    let longest =
-        if kind.target { every.min(LONGEST_DEFAULT_TIMEOUT) } else { (every / 2).min(LONGEST_AWS_TIMEOUT) };
+    let aligned = kind.is_paid() && every >= SHORTEST_ALIGNED;
+    let longest = if kind.is_paid() {
+        (every / 2).min(LONGEST_AWS_TIMEOUT)
+    } else {
+        every.min(LONGEST_DEFAULT_TIMEOUT)
+    };
     Assignment {
         key: Key { check: envelope.name.clone(), target },
         config,

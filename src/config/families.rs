@@ -3,6 +3,7 @@
 use super::envelope::Envelope;
 use super::fault::{Fault, Faults};
 use super::node::Node;
+use crate::logs::report;
 use crate::{board, checks, vitals};
 use metrics::{Handle, Kind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn new() -> Self {
-        let all = vitals::families().into_iter().chain(board::families());
+        let all = vitals::families().into_iter().chain(board::families()).chain(report::families());
         let all = all.chain(checks::ALL.iter().flat_map(|kind| (kind.families)()));
         Self { built: all.map(|family| (family.prometheus(), family)).collect(), configured: BTreeMap::new() }
     }

@@ -1,7 +1,8 @@
 //! The JSON schema of the configuration, from the types that read it.
 
 use super::discover::Discover;
-use super::envelope::{Envelope, Matching, SERVERS};
+use super::envelope::{Envelope, Matching, SERVERS, server_keys};
+use super::logs::Logs;
 use super::target::Target;
 use super::{Outputs, Secrets};
 use crate::checks::{self, Kind};
@@ -32,6 +33,7 @@ pub fn schema() -> Value {
     let secrets = generator.subschema_for::<Secrets>().to_value();
     let outputs = generator.subschema_for::<Outputs>().to_value();
     let alerts = generator.subschema_for::<crate::alerts::config::Config>().to_value();
+    let logs = generator.subschema_for::<Logs>().to_value();
     // Envelope and own keys are merged into one object, so they are wanted in place and not as definitions.
     let envelope = Envelope::json_schema(&mut generator).to_value();
     let mut checks = Vec::new();
@@ -71,6 +73,7 @@ pub fn schema() -> Value {
                 "description": "keys that checks of a type have unless they set them"
             },
             "checks": { "type": "array", "items": { "oneOf": checks }, "description": "one check an item" },
+            "logs": logs,
             "outputs": outputs,
             "alerts": alerts
         },
@@ -88,19 +91,20 @@ fn check(kind: &Kind, envelope: &Value, own: &Value, servers: [&Value; 3]) -> Va
     }
     if !kind.target {
         return json!({
-            "type": "object", "additionalProperties": false, "properties": properties, "required": ["name", "every"]
+            "type": "object", "additionalProperties": false, "properties": properties, "required": if kind.is_paid() { json!(["name", "every"]) } else { json!(["name"]) }
         });
     }
     let [target, matching, discover] = servers;
     let server = json!({ "anyOf": [{ "type": "string", "description": "name of a target" }, target] });
     let several = json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, matching] });
     for (key, schema) in SERVERS.into_iter().zip([server.clone(), several, discover.clone(), server]) {
-        if key != "publisher" || kind.ends.len() > 1 {
+        if server_keys(kind).contains(&key) {
             properties.insert(key.to_owned(), schema);
         }
     }
+    let ways = server_keys(kind).iter().filter(|key| **key != "publisher");
+    let ways: Vec<Value> = ways.map(|key| json!({ "required": [key] })).collect();
     json!({
-        "type": "object", "additionalProperties": false, "properties": properties, "required": ["name"],
-        "oneOf": [{ "required": ["target"] }, { "required": ["targets"] }, { "required": ["discover"] }]
+        "type": "object", "additionalProperties": false, "properties": properties, "required": ["name"], "oneOf": ways
     })
 }

@@ -41,6 +41,11 @@ pub enum Text {
 }
 
 impl Text {
+    /// Nothing, where a key may be left out.
+    pub fn none() -> Self {
+        Self::Plain(String::new())
+    }
+
     /// Where it is kept, unless it stands in the configuration itself.
     pub fn reference(&self) -> Option<&Reference> {
         match self {

@@ -1,10 +1,12 @@
 //! The sections of the configuration: files, targets and checks, with all that has to fit together.
 
 use super::discover::Discover;
-use super::envelope::{ENVELOPE, Envelope, Matching, SERVERS, assignment};
+use super::envelope::{ENVELOPE, Envelope, Matching, assignment, server_keys};
 use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
+use super::logins::Logins;
+use super::logs::logs;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
 use super::servers::{Servers, check_labels};
@@ -18,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of a configuration file.
-const KEYS: [&str; 8] =
-    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "outputs", "alerts"];
+const KEYS: [&str; 9] =
+    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "logs", "outputs", "alerts"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -38,11 +40,6 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         check_defaults(defaults, faults);
     }
     for file in std::iter::once(&root).chain(&included) {
-        if let Some(targets) = file.get("targets") {
-            servers.read(targets, faults);
-        }
-    }
-    for file in std::iter::once(&root).chain(&included) {
         let Some(list) = file.get("checks").filter(|list| !list.is_nothing()) else { continue };
         match list.items() {
             Some(items) => {
@@ -53,6 +50,11 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
                 "checks",
                 "expected a list of checks, each `- word: {name: ...}`",
             )),
+        }
+    }
+    for file in std::iter::once(&root).chain(&included) {
+        if let Some(targets) = file.get("targets") {
+            servers.read(targets, &Logins { checks: &checks }, faults);
         }
     }
     let data_dir = root.get("data_dir").filter(|node| !node.is_nothing());
@@ -86,11 +88,13 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         }
         read::<alerts::config::Config>(node, "alerts", faults)
     });
+    let logs = section("logs").and_then(|node| logs(node, &base, data_dir.as_deref(), faults));
     Some(Plan {
         data_dir,
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
         alerts: alerts.flatten(),
+        logs,
         assignments,
         templates,
         base,
@@ -172,11 +176,7 @@ impl Checks<'_> {
         }
         let letter = node.clone();
         // Only a check with two ends has a publisher.
-        let server_keys = match (kind.target, kind.ends.len()) {
-            (false, _) => &[][..],
-            (true, ..2) => &SERVERS[..3],
-            (true, _) => &SERVERS[..],
-        };
+        let server_keys = server_keys(kind);
         let mut servers = node.split(server_keys);
         let envelope_node = node.split(&ENVELOPE);
         let also: Vec<&str> = server_keys.iter().chain(&ENVELOPE).copied().collect();
@@ -186,7 +186,9 @@ impl Checks<'_> {
             self.check_envelope(envelope, kind, &letter, &path, faults);
         }
         let publisher = servers.take("publisher").map(|entry| {
-            self.servers.server(&entry.value, &format!("{path}.publisher"), faults).map(|(_, server)| server)
+            self.servers
+                .server(&entry.value, &format!("{path}.publisher"), kind.sql, faults)
+                .map(|(_, server)| server)
         });
         if let Some(entry) = servers.take("discover") {
             let path_of = format!("{path}.discover");
@@ -211,12 +213,12 @@ impl Checks<'_> {
             }
             return;
         }
-        if !kind.target && self.data_dir.is_none() {
+        if kind.is_paid() && self.data_dir.is_none() {
             let hint = "write `data_dir: /var/lib/datapulse`: a restart must not pay twice, nor forget the day's budget";
             faults.push(Fault::new(letter.place(), &path, "needs `data_dir`").hint(hint));
         }
         let targets =
-            if kind.target { self.targets(&mut servers, &letter, &path, faults) } else { Vec::new() };
+            if kind.target { self.targets(&mut servers, &letter, (&path, kind), faults) } else { Vec::new() };
         let (Some(envelope), Some(config)) = (envelope, config) else { return };
         let of_targets = targets.iter().flat_map(|(_, server, _)| server.target.labels.keys());
         let labels = envelope.labels.keys().chain(of_targets).map(String::as_str).collect();
@@ -276,13 +278,13 @@ impl Checks<'_> {
         &self,
         servers: &mut Node,
         letter: &Node,
-        path: &str,
+        (path, kind): (&str, &Kind),
         faults: &mut Faults,
     ) -> Vec<(Option<String>, Arc<Server>, Node)> {
         let (one, many) = (servers.take("target"), servers.take("targets"));
         match (one, many) {
             (Some(one), None) => {
-                let found = self.servers.server(&one.value, &format!("{path}.target"), faults);
+                let found = self.servers.server(&one.value, &format!("{path}.target"), kind.sql, faults);
                 found.map(|(name, server)| (name, server, one.value)).into_iter().collect()
             }
             (None, Some(many)) => self.many(&many.value, &format!("{path}.targets"), faults),
@@ -498,6 +500,39 @@ alerts:
     }
 
     #[test]
+    fn no_fault_of_the_logs_hides_another() {
+        let text = "logs:
+  doors: {access_keys: [clear-text-key], keys: []}
+  routes:
+    - {match: 'a b', parser: mysql}
+    - {match: app, parser: plain, log_line_prefix: '%m', labels: {check: x}}
+    - {match: one, parser: postgres, log_line_prefix: '%Z', archive: {dir: a, time_zone: Tokyo, line: '{msg}'}}
+    - {match: two, parser: plain, archive: {dir: b}}
+    - {match: three, parser: plain, archive: {dir: b, time_zone: Asia/Tokyo}}
+    - {match: two/*, parser: plain, archive: {dir: b}}
+";
+        let faults = load("logs", text, &[]).unwrap_err();
+        let expected = [
+            "logs: needs `data_dir`; write",
+            "c.yml:2:25: logs.doors.access_keys[0]: a secret in clear text is not accepted here",
+            "logs.doors.keys: unknown key; accepted: access_keys",
+            "c.yml:4:30: logs.routes[0].parser: unknown word \"mysql\"; accepted: mysql_slow, postgres, plain",
+            "c.yml:5:52: logs.routes[1].log_line_prefix: is for `parser: postgres` only",
+            "logs.routes[1].labels.check: samples have this label already",
+            "c.yml:6:55: logs.routes[2].log_line_prefix: log_line_prefix `%Z` has the unknown escape %Z",
+            "logs.routes[2].archive.time_zone: no time zone of the IANA database; write it like Asia/Tokyo",
+            "logs.routes[2].archive.line: unknown placeholder {msg}; known are {message}",
+            "logs.routes[4].archive: a route before has this dir with another time_zone, line or seal_after",
+            "logs.routes[5].archive: a route before has this dir",
+        ];
+        for words in expected {
+            assert!(faults.contains(words), "{words}\nis not in\n{faults}");
+        }
+        assert_eq!(faults.lines().count(), expected.len(), "{faults}");
+        assert!(!faults.contains("clear-text-key"), "{faults}");
+    }
+
+    #[test]
     fn words_that_yaml_would_bend_stay_text() {
         let text = "checks:\n  - pg_subscription: {name: 08, target: {host: NO, user: on, database: 1e3}}\n";
         let plan = load("words", text, &[]).unwrap();
@@ -507,6 +542,40 @@ alerts:
             [&target.host, target.user.as_ref().unwrap(), &target.database],
             ["NO", "on", "1e3"].map(|text| &*Box::leak(Box::new(Text::Plain(text.into()))))
         );
+    }
+
+    #[test]
+    fn a_store_needs_neither_user_nor_database_and_is_not_discovered() {
+        let named =
+            "targets:\n  a: {host: h, labels: {tier: cache}}\n  b: {host: h, labels: {tier: cache}}\n";
+        for checks in [
+            "  - redis: {name: n, target: a}\n  - redis: {name: m, target: b}\n",
+            "  - redis: {name: n, targets: [a, b]}\n",
+            "  - redis: {name: n, targets: {match: {tier: cache}}}\n",
+        ] {
+            let plan = load("store", &format!("{named}checks:\n{checks}"), &[]).unwrap();
+            assert_eq!(plan.assignments.len(), 2, "{checks}");
+            assert!(plan.references().is_empty());
+        }
+        let both = format!(
+            "{named}checks:\n  - redis: {{name: n, target: a}}\n  - pg_inflight: {{name: m, target: a}}\n"
+        );
+        let faults = load("store-and-sql", &both, &[]).unwrap_err();
+        for fault in [
+            "c.yml:2:6: targets.a.user: missing key",
+            "c.yml:2:6: targets.a.database: missing key",
+            "targets.b",
+        ] {
+            assert!(faults.contains(fault), "{faults}");
+        }
+        let elsewhere = "checks:\n  - redis: {name: n, target: {from: 'ssm-path:/cache/'}}\n";
+        let plan = load("store-from", elsewhere, &[]).unwrap();
+        let needed: Vec<String> = plan.references().iter().map(ToString::to_string).collect();
+        assert_eq!(needed, ["ssm:/cache/hostname", "ssm:/cache/password"], "the others may be missing");
+        let iam = "checks:\n  - redis: {name: n, target: {host: clustercfg.s.abc.memorydb.eu-west-1.amazonaws.com, auth: iam}}\n";
+        assert!(load("store-iam", iam, &[]).unwrap_err().contains("target.user: missing key"));
+        let found = "checks:\n  - redis: {name: n, discover: {rds: {user: u, database: d}}}\n";
+        assert!(load("store-discover", found, &[]).unwrap_err().contains("redis.discover: unknown key"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The targets of the configuration, by name.
 
 use super::fault::{Fault, Faults, suggest};
+use super::logins::Logins;
 use super::node::{Node, parse};
 use super::read::read_rest;
 use super::secret::Text;
@@ -22,7 +23,7 @@ pub(super) struct Servers<'a> {
 }
 
 impl Servers<'_> {
-    pub(super) fn read(&mut self, targets: &Node, faults: &mut Faults) {
+    pub(super) fn read(&mut self, targets: &Node, logins: &Logins<'_>, faults: &mut Faults) {
         if targets.is_nothing() {
             return;
         }
@@ -33,7 +34,8 @@ impl Servers<'_> {
                 faults.push(Fault::new(entry.key.place(), &path, "a target of this name was given before"));
                 continue;
             }
-            let server = self.target(&entry.value, &path, Some(&name), faults);
+            let sql = !logins.is_store(&name, &entry.value);
+            let server = self.target(&entry.value, &path, Some(&name), sql, faults);
             self.known.insert(name, server);
         }
     }
@@ -43,6 +45,7 @@ impl Servers<'_> {
         node: &Node,
         path: &str,
         name: Option<&str>,
+        sql: bool,
         faults: &mut Faults,
     ) -> Option<Arc<Server>> {
         let mut node = node.clone();
@@ -54,7 +57,15 @@ impl Servers<'_> {
         // Told also when other keys cannot be read: without `auth` it is needed whatever they say.
         let needed =
             target.as_ref().map_or(node.get("auth").is_none(), |target| !target.aws_names_the_user());
-        if needed && node.get("user").is_none_or(Node::is_nothing) {
+        let iam = node.get("auth").is_some();
+        // One that is written wrong is told as such.
+        let misspelt = node.entries().unwrap_or_default().iter().filter_map(|entry| entry.key.text());
+        let misspelt =
+            misspelt.filter(|key| *key != "database").any(|key| suggest(key, ["database"]).is_some());
+        if sql && !misspelt && node.get("database").is_none_or(Node::is_nothing) {
+            faults.push(Fault::new(node.place(), format!("{path}.database"), "missing key"));
+        }
+        if needed && (sql || iam) && node.get("user").is_none_or(Node::is_nothing) {
             faults.push(Fault::new(node.place(), format!("{path}.user"), "missing key"));
         }
         let mut target = target?;
@@ -63,8 +74,7 @@ impl Servers<'_> {
         }
         if target.auth == Some(Auth::Iam) && target.cluster().is_none() {
             let at = node.get("auth").unwrap_or(&node).place();
-            let hint =
-                "write `cluster: {rds: name}`, `{redshift: name}` or `{redshift_serverless: workgroup}`";
+            let hint = "write `cluster: {rds: name}`, `{redshift: name}`, `{redshift_serverless: workgroup}`, `{elasticache: group}`, `{elasticache_serverless: cache}` or `{memorydb: name}`";
             faults.push(
                 Fault::new(at, format!("{path}.auth"), "the host name does not tell which cluster this is")
                     .hint(hint),
@@ -143,11 +153,12 @@ impl Servers<'_> {
         &self,
         node: &Node,
         path: &str,
+        sql: bool,
         faults: &mut Faults,
     ) -> Option<(Option<String>, Arc<Server>)> {
         match node.text() {
             Some(name) => Some((Some(name.to_owned()), self.named(name, node, path, faults)?)),
-            None => Some((None, self.target(node, path, None, faults)?)),
+            None => Some((None, self.target(node, path, None, sql, faults)?)),
         }
     }
 }

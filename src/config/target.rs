@@ -17,13 +17,15 @@ use std::path::PathBuf;
 pub struct Target {
     /// Host name or address; also the name that the certificate has to carry.
     pub host: Text,
-    /// TCP port; the server's own when absent (PostgreSQL 5432, Redshift 5439 where the host name or `cluster` tells it).
+    /// TCP port; the server's own when absent (PostgreSQL 5432, Redis 6379, Redshift 5439 where the host name or `cluster` tells it).
     pub port: Option<Port>,
-    /// Login role; not needed for `auth: iam` on Redshift Serverless, where AWS names the user after the IAM role.
+    /// Login role; not needed for `auth: iam` on Redshift Serverless, where AWS names the user after the IAM role, nor by a Redis that
+    /// knows only a password.
     pub user: Option<Text>,
     /// Where its password is kept.
     pub password: Option<Reference>,
-    /// `iam`: instead of a password, a token that AWS gives for each login to RDS, Aurora or Redshift.
+    /// `iam`: instead of a password, a token that AWS gives for each login to RDS, Aurora, Redshift,
+    /// ElastiCache or MemoryDB.
     pub auth: Option<Auth>,
     /// AWS region of `auth: iam`; told by the host name when absent.
     pub region: Option<String>,
@@ -35,7 +37,8 @@ pub struct Target {
     /// session stays open between two runs. Redshift Serverless is known by its host name.
     #[serde(default)]
     pub serverless: bool,
-    /// Database to connect to.
+    /// Database to connect to; a store such as Redis needs none.
+    #[serde(default = "Text::none")]
     pub database: Text,
     /// How the connection is protected.
     #[serde(default)]
@@ -113,6 +116,11 @@ impl Target {
     pub fn references(&self) -> impl Iterator<Item = &Reference> {
         let texts = [Some(&self.host), self.login_role(), Some(&self.database)].into_iter().flatten();
         texts.filter_map(Text::reference).chain(&self.password)
+    }
+
+    /// What has to be resolved before a login without SQL: a store may be kept elsewhere without a user and a database.
+    pub fn store_references(&self) -> impl Iterator<Item = &Reference> {
+        self.host.reference().into_iter().chain(&self.password)
     }
 
     /// As whom to log in; `None` where AWS names the user.

@@ -8,11 +8,30 @@ use std::path::Path;
 pub fn text(built: &Built) -> String {
     format!(
         "# Made by `datapulse demo`; a real one looks just like it. Change it and reload: kill -HUP, or POST /-/reload.\n\n\
-         data_dir: {}\n\n{}{REPLICATION}{}{}",
-        built.dir.join("data").display(),
+         {}{}{REPLICATION}{}{}{}",
+        logs(&built.dir),
         targets(built),
         analytics(),
+        built.cache.map_or_else(String::new, |port| cache(port, &built.dir)),
         alerts(built)
+    )
+}
+
+/// The slow query log of the shop.
+fn logs(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        r#"# What outlives a restart: ids of log events, totals, where a file of today ends.
+data_dir: {dir}/data
+
+# Logs come in by POST /logs/cloudwatch and POST /logs/firehose; what becomes of them depends on their log group.
+logs:
+  routes:
+    - match: /aws/rds/*/*/slowquery
+      parser: mysql_slow
+      archive: {{dir: {dir}/archive, time_zone: Asia/Tokyo, line: "SHOP,{{{{time}}}},{{{{message}}}}"}}
+
+"#
     )
 }
 
@@ -153,6 +172,25 @@ alerts:
     )
 }
 
+/// The check of the cache, whose target is written in place.
+fn cache(port: u16, dir: &Path) -> String {
+    format!(
+        r#"  # A Redis and its replica, found from the one that is named here.
+  - redis:
+      name: cache
+      target:
+        host: 127.0.0.1
+        port: {port}
+        user: datapulse            # may run INFO, PING and SLOWLOG, and reads no key
+        password: "file:{}"
+        tls: disable
+      every: 2s                    # the default is 30s
+      timeout: 2s
+"#,
+        password(dir)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::parts::Stage;
@@ -161,16 +199,20 @@ mod tests {
     #[test]
     fn the_configuration_of_the_demo_has_no_fault() {
         let stage = Stage::new(&std::env::temp_dir(), "datapulse-configuration").unwrap();
-        let built = Built {
-            version: "18.1".into(),
-            publisher: 11,
-            subscriber: 12,
-            prometheus: 13,
-            slack: 14,
-            dir: stage.path().to_owned(),
-        };
-        std::fs::write(built.config(), text(&built)).unwrap();
-        let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
-        assert_eq!(plan.assignments.len(), 5);
+        for (cache, checks) in [(None, 5), (Some(13), 6)] {
+            let dir = stage.path().to_owned();
+            let built = Built {
+                version: "18.1".into(),
+                publisher: 11,
+                subscriber: 12,
+                prometheus: 14,
+                slack: 15,
+                cache,
+                dir,
+            };
+            std::fs::write(built.config(), text(&built)).unwrap();
+            let plan = crate::config::load(&built.config()).unwrap_or_else(|faults| panic!("{faults}"));
+            assert_eq!(plan.assignments.len(), checks);
+        }
     }
 }

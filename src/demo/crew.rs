@@ -5,6 +5,8 @@ use super::parts::{
     Alertmanager, Binaries, Error, Prometheus, Result, Stage, find_postgres, free_port, random_word, sweep,
 };
 use super::replication::{Passwords, Replication};
+use super::shop::Shop;
+use super::store::Stores;
 use super::world::World;
 use super::{Fault, configuration, rules};
 use crate::task;
@@ -42,6 +44,8 @@ pub struct Standing {
     pub faults: Vec<(Fault, Timestamp)>,
     /// Prometheus.
     pub prometheus: Monitor,
+    /// Whether the shop on MariaDB is open, or why not; `None` before that is known.
+    pub shop: Option<std::result::Result<(), String>>,
 }
 
 /// How Prometheus stands.
@@ -69,6 +73,8 @@ pub struct Built {
     pub prometheus: u16,
     /// Port of the Slack page on 127.0.0.1.
     pub slack: u16,
+    /// Port of the Redis that is asked, on 127.0.0.1; `None` where Redis is not installed.
+    pub cache: Option<u16>,
     /// Directory of everything; it holds `datapulse.yml` and `pgpass`.
     pub dir: PathBuf,
 }
@@ -168,6 +174,9 @@ fn work(
     let monitored = built.clone();
     drop(tell.send(Ok(built)));
     let prometheus = if stop.is_cancelled() { None } else { monitor(brief, &monitored, standing) };
+    if !stop.is_cancelled() {
+        world.open(shop(brief, &monitored.dir, standing));
+    }
     while let Ok(Some((order, answer))) = inbox.recv() {
         // Who asked may be gone; the diary has it.
         drop(answer.send(carry_out(order, &mut world, standing, &brief.diary)));
@@ -209,12 +218,29 @@ fn build(brief: &Brief, stop: &CancellationToken) -> Result<(Stage, World, Built
         )
     });
     keep(&dir.join("pgpass"), &lines.concat())?;
-    go_on("making databases lake, where devices connect, and warehouse, which plays Redshift")?;
-    let world = World::around(replication, dir)?;
+    go_on(
+        "making databases lake, where devices connect, and warehouse, which plays Redshift, and a Redis with a replica",
+    )?;
+    let stores = match Stores::start(dir, &passwords.datapulse) {
+        Err(missing @ Error::Missing { .. }) => {
+            (brief.say)(&format!("the demo goes on without a cache: {missing}"));
+            None
+        }
+        stores => Some(stores?),
+    };
+    let cache = stores.as_ref().map(Stores::port);
+    let world = World::around(replication, stores, dir)?;
     keep(&dir.join("slack-token"), &brief.slack.1)?;
     let (prometheus, slack) = (free_port()?, brief.slack.0);
-    let built =
-        Built { version: binaries.version, publisher, subscriber, prometheus, slack, dir: dir.to_owned() };
+    let built = Built {
+        version: binaries.version,
+        publisher,
+        subscriber,
+        prometheus,
+        slack,
+        cache,
+        dir: dir.to_owned(),
+    };
     write(&built.config(), &configuration::text(&built))?;
     go_on("starting datapulse, Prometheus and Alertmanager")?;
     Ok((stage, world, built))
@@ -245,7 +271,7 @@ fn monitor(
     let port = alertmanager.as_ref().map(Alertmanager::port);
     let started = rules::BUNDLED
         .iter()
-        .try_for_each(|(name, text)| write(&dir.join(name), &rules::shortened(text)))
+        .try_for_each(|(name, text, parts)| write(&dir.join(name), &rules::shortened(text, *parts)))
         .and_then(|()| {
             let arguments = ["--storage.tsdb.retention.time=6h"];
             Prometheus::start_at(built.prometheus, dir, &rules::prometheus(brief.exporter, port), &arguments)
@@ -262,6 +288,19 @@ fn monitor(
     };
     standing.rcu(|old| Standing { prometheus: monitor.clone(), ..Standing::clone(old) });
     prometheus.map(|prometheus| (prometheus, alertmanager))
+}
+
+/// After all else: the first values must not wait for a third server.
+fn shop(brief: &Brief, dir: &Path, standing: &ArcSwap<Standing>) -> std::result::Result<Shop, String> {
+    let opened = Shop::start(dir, brief.exporter.port()).map_err(|error| error.to_string());
+    let said = match &opened {
+        Ok(_) => "a shop on MariaDB; its slow query log comes in through POST /logs/cloudwatch".to_owned(),
+        Err(why) => format!("without MariaDB there are no slow queries: {why}"),
+    };
+    (brief.say)(&said);
+    let shop = Some(opened.as_ref().map(|_| ()).map_err(Clone::clone));
+    standing.rcu(|old| Standing { shop: shop.clone(), ..Standing::clone(old) });
+    opened
 }
 
 fn carry_out(

@@ -29,6 +29,8 @@ pub struct View<'a> {
     pub built: &'a Built,
     /// The exporter's address, `http://host:port`.
     pub exporter: &'a str,
+    /// Slow queries that came in; `None` before the first.
+    pub slow_queries: Option<f64>,
     /// Wall clock.
     pub now: Timestamp,
 }
@@ -141,7 +143,7 @@ fn flow(html: &mut String, view: &View<'_>) {
     }
 }
 
-/// What is watched beside the replication: the lake's devices and the warehouse's queries.
+/// What is watched beside the replication: the lake's devices, the warehouse's queries, the shop's log.
 fn beside(html: &mut String, view: &View<'_>) {
     let Built { subscriber, .. } = view.built;
     html.push_str("<ol class=\"flow beside\">\n");
@@ -181,7 +183,47 @@ fn beside(html: &mut String, view: &View<'_>) {
     let facts: Vec<_> = oldest.into_iter().chain(long).collect();
     let address = format!("queries of Redshift, played by database warehouse on port {subscriber}");
     one(html, "warehouse", &address, (class, &word), &facts);
+    if let Some(port) = view.built.cache {
+        cache(html, view, port);
+    }
+
+    let (class, word) = match (&view.standing.shop, view.slow_queries) {
+        (None, _) => ("waiting", "starting".to_owned()),
+        (Some(Err(why)), _) => ("down", why.clone()),
+        (Some(Ok(())), None) => ("waiting", "waiting".to_owned()),
+        (Some(Ok(())), Some(_)) => ("up", "log comes in".to_owned()),
+    };
+    let count = view.slow_queries.map_or_else(|| ABSENT.to_owned(), |count| format!("{count}"));
+    let facts = [("slow queries", count), ("their texts", "/api/v1/statements".to_owned())];
+    let address = "slow query log of a MariaDB, through POST /logs/cloudwatch";
+    one(html, "shop", address, (class, &word), &facts);
     html.push_str("</ol>\n");
+}
+
+/// The Redis with its replica.
+fn cache(html: &mut String, view: &View<'_>, port: u16) {
+    let cache = Look::at(&view.checks, "cache");
+    let lost = cache.all("redis_up").filter(|(_, up)| *up == 0.0).count();
+    let primaries: Vec<String> = cache
+        .all("redis_node_primary")
+        .filter(|(_, primary)| *primary > 0.0)
+        .map(|(labels, _)| label(labels, "node").to_owned())
+        .collect();
+    let (class, word) = match (cache.problem("own"), cache.ran(), lost, primaries.len()) {
+        (Some(reason), ..) => ("down", format!("fails: {reason}")),
+        (None, false, ..) => ("waiting", "waiting".to_owned()),
+        (None, true, 0, 1) => ("up", "primary and replica".to_owned()),
+        (None, true, _, 1) => ("partly", format!("{lost} lost")),
+        (None, true, _, 0) => ("down", "no primary".to_owned()),
+        (None, true, _, _) => ("down", "two primaries".to_owned()),
+    };
+    let failovers: f64 = cache.all("redis_failovers_total").map(|(_, count)| count).sum();
+    let facts = [
+        ("primary", primaries.first().cloned().unwrap_or_else(|| ABSENT.to_owned())),
+        ("failovers", format!("{failovers}")),
+    ];
+    let address = format!("Redis, asked from port {port}");
+    one(html, "cache", &address, (class, &word), &facts);
 }
 
 fn minutes(seconds: f64) -> String {
@@ -288,7 +330,7 @@ fn closer(html: &mut String, view: &View<'_>) {
     let exporter = view.exporter;
     html.push_str(&format!(
         "<section class=\"closer\"><h2>Look closer</h2>\n<dl>\n\
-         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep -E '^(pg|redshift|device)_'</code></dd></div>\n\
+         <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep -E '^(pg|redshift|device|redis)_'</code></dd></div>\n\
          <div><dt>what the login may do, and how many series result</dt><dd><code>datapulse doctor --config.file {config}</code></dd></div>\n\
          <div><dt>one run of every check, in the terminal</dt><dd><code>datapulse once --config.file {config}</code></dd></div>\n\
          <div><dt>the publisher</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {publisher} -U postgres shop</code></dd></div>\n\
@@ -331,6 +373,7 @@ mod tests {
             subscriber: 12,
             prometheus: 13,
             slack: 14,
+            cache: None,
             dir: "/tmp/d".into(),
         };
         let now = Timestamp::from_second(100).unwrap();
@@ -341,6 +384,7 @@ mod tests {
             events,
             built: &built,
             exporter: "http://127.0.0.1:9893",
+            slow_queries: Some(7.0),
             now,
         })
     }

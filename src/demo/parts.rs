@@ -1,4 +1,4 @@
-//! Private real servers on 127.0.0.1 for the demo and for the tests: PostgreSQL, Prometheus, Alertmanager.
+//! Private real servers on 127.0.0.1 for the demo and for the tests: PostgreSQL, Redis, Valkey, Prometheus, Alertmanager.
 //!
 //! Everything here blocks; asynchronous callers go through `task.rs`. Whatever is started runs under a keeper and ends
 //! with this process, also when it is killed with SIGKILL.
@@ -8,8 +8,10 @@ mod binaries;
 mod exchange;
 mod feed;
 mod keeper;
+mod mariadb;
 mod monitoring;
 mod postgres;
+mod redis;
 pub mod redshift;
 mod stage;
 
@@ -17,8 +19,10 @@ pub use binaries::{Binaries, find_postgres};
 pub use exchange::{Reply, get, post, post_within};
 pub use feed::Feed;
 pub use keeper::{Ending, Keeper, Signal};
+pub use mariadb::MariaDb;
 pub use monitoring::{Alertmanager, Prometheus, Sample};
 pub use postgres::{Certificate, Cluster, Mode, Settings};
+pub use redis::{Store, StoreCluster, StoreServer};
 pub use stage::{Stage, sweep};
 
 use std::fs::File;
@@ -67,12 +71,12 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
 
-    fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn refused(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self::Refused { what: what.into(), why: why.into() }
     }
 }

@@ -1,13 +1,15 @@
-//! The bundled rules with a tenth of their times, so that one sees an alert come and go within a minute.
+//! The bundled rules with a part of their times, so that one sees an alert come and go within a minute.
 
 use std::net::SocketAddr;
 
-/// The bundled rules, under the names that the demo gives their files.
-pub const BUNDLED: [(&str, &str); 4] = [
-    ("replication.yml", include_str!("../../alerts/replication.yml")),
-    ("inflight.yml", include_str!("../../alerts/inflight.yml")),
-    ("devices.yml", include_str!("../../alerts/devices.yml")),
-    ("self.yml", include_str!("../../alerts/self.yml")),
+/// The bundled rules, under the names that the demo gives their files, and how much faster time runs in them.
+pub const BUNDLED: [(&str, &str, u64); 6] = [
+    ("replication.yml", include_str!("../../alerts/replication.yml"), 10),
+    ("inflight.yml", include_str!("../../alerts/inflight.yml"), 10),
+    ("slow_query.yml", include_str!("../../alerts/slow_query.yml"), 60),
+    ("devices.yml", include_str!("../../alerts/devices.yml"), 10),
+    ("stores.yml", include_str!("../../alerts/stores.yml"), 10),
+    ("self.yml", include_str!("../../alerts/self.yml"), 10),
 ];
 
 /// The bundled routes.
@@ -24,13 +26,15 @@ const ROUTE_TIMES: [(&str, &str); 3] = [
 
 /// Limits that are numbers in an expression: the record, the number, and what takes its place. The limit of a query's time
 /// stays: the demo's long query comes with a past of two hours.
-const LIMITS: [(&str, &str, &str); 8] = [
+const LIMITS: [(&str, &str, &str); 10] = [
     ("datapulse:silence_limit:seconds", "+ 300", "+ 30"),
     ("datapulse:link_alive_limit:seconds", "vector(60)", "vector(6)"),
     ("datapulse:lock_wait_limit:seconds", "vector(60)", "vector(6)"),
     ("datapulse:stale_grace:seconds", "vector(120)", "vector(12)"),
     ("datapulse:push_silence:seconds", "vector(300)", "vector(30)"),
     ("datapulse:idle_in_transaction_limit:seconds", "vector(600)", "vector(60)"),
+    ("datapulse:statement_floor:seconds", "vector(900)", "vector(15)"),
+    ("datapulse:log_silence_floor:seconds", "vector(1800)", "vector(30)"),
     ("datapulse:data_age_limit:seconds", "vector(7200)", "vector(720)"),
     // Every 5 s in the end, as the check runs: so a country can fall silent right after the start.
     ("device_connections:day_max", "[24h:5m])", "[24h:50s])"),
@@ -43,8 +47,8 @@ const WORDS: [(&str, &str); 3] = [
     ("for two minutes there were always more", "for 12 s there were always more"),
 ];
 
-/// Rules with a tenth of all their times; what annotations look up keeps its own window.
-pub fn shortened(rules: &str) -> String {
+/// Rules with a part of all their times, such as a tenth; what annotations look up keeps its own window.
+pub fn shortened(rules: &str, parts: u64) -> String {
     let mut text = String::with_capacity(rules.len());
     let mut limit = None;
     for line in rules.lines() {
@@ -56,14 +60,16 @@ pub fn shortened(rules: &str) -> String {
                     &WORDS.iter().fold(line.to_owned(), |line, (long, short)| line.replace(long, short)),
                 );
             }
-            "for" | "keep_firing_for" => match content.split_once(": ").and_then(|(_, time)| tenth(time)) {
-                Some(time) => text.push_str(&format!("{}{word}: {time}", indent(line))),
-                None => text.push_str(line),
-            },
+            "for" | "keep_firing_for" => {
+                match content.split_once(": ").and_then(|(_, time)| part(time, parts)) {
+                    Some(time) => text.push_str(&format!("{}{word}: {time}", indent(line))),
+                    None => text.push_str(line),
+                }
+            }
             _ => {
                 let (number, shorter) = limit.unwrap_or(("", ""));
                 let line = if word == "expr" { line.replace(number, shorter) } else { line.to_owned() };
-                text.push_str(&ranges(&line));
+                text.push_str(&ranges(&line, parts));
             }
         }
         let record = content.strip_prefix("- record: ");
@@ -75,7 +81,7 @@ pub fn shortened(rules: &str) -> String {
 
 /// Prometheus' configuration: it scrapes `exporter`, evaluates the rules every second, and tells the Alertmanager on this port.
 pub fn prometheus(exporter: SocketAddr, alertmanager: Option<u16>) -> String {
-    let files: Vec<&str> = BUNDLED.iter().map(|(name, _)| *name).collect();
+    let files: Vec<&str> = BUNDLED.iter().map(|(name, ..)| *name).collect();
     let told = alertmanager.map_or_else(String::new, |port| {
         format!("alerting:\n  alertmanagers:\n    - static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n")
     });
@@ -103,7 +109,7 @@ fn indent(line: &str) -> &str {
 }
 
 /// `[10m]` and `[15m:1m]`, wherever they stand; brackets around something else stay as they are.
-fn ranges(line: &str) -> String {
+fn ranges(line: &str, parts: u64) -> String {
     let mut text = String::with_capacity(line.len());
     let mut rest = line;
     while let Some((before, after)) = rest.split_once('[') {
@@ -113,7 +119,7 @@ fn ranges(line: &str) -> String {
             rest = after;
             continue;
         };
-        let times: Option<Vec<String>> = range.split(':').map(tenth).collect();
+        let times: Option<Vec<String>> = range.split(':').map(|time| part(time, parts)).collect();
         text.push_str(&times.map_or_else(|| range.to_owned(), |times| times.join(":")));
         text.push(']');
         rest = behind;
@@ -121,8 +127,8 @@ fn ranges(line: &str) -> String {
     text + rest
 }
 
-/// A tenth of a duration with one unit; `None` when it is none.
-fn tenth(duration: &str) -> Option<String> {
+/// One of so many parts of a duration with one unit; `None` when it is none.
+fn part(duration: &str, parts: u64) -> Option<String> {
     let duration = duration.trim();
     let (number, milliseconds) = match duration.char_indices().last()? {
         (at, 's') => (duration.get(..at)?, 1_000),
@@ -131,8 +137,8 @@ fn tenth(duration: &str) -> Option<String> {
         (at, 'd') => (duration.get(..at)?, 86_400_000),
         _ => return None,
     };
-    let time = number.parse::<u64>().ok()? * milliseconds / 10;
-    Some(if time % 1_000 == 0 { format!("{}s", time / 1_000) } else { format!("{time}ms") })
+    let time = number.parse::<u64>().ok()? * milliseconds / parts;
+    Some(if time.is_multiple_of(1_000) { format!("{}s", time / 1_000) } else { format!("{time}ms") })
 }
 
 #[cfg(test)]
@@ -168,14 +174,14 @@ mod tests {
                 "- record: datapulse:lock_wait_limit:seconds\n  expr: vector(6)\n- record: x\n  expr: vector(60)\n",
             ),
         ] {
-            assert_eq!(shortened(before), after);
+            assert_eq!(shortened(before, 10), after);
         }
     }
 
     #[test]
     fn every_limit_and_word_is_found_in_the_bundled_rules() {
-        let all: String = BUNDLED.iter().map(|(_, rules)| *rules).collect();
-        let short: String = BUNDLED.iter().map(|(_, rules)| shortened(rules)).collect();
+        let all: String = BUNDLED.iter().map(|(_, rules, _)| *rules).collect();
+        let short: String = BUNDLED.iter().map(|(_, rules, parts)| shortened(rules, *parts)).collect();
         for (name, number, shorter) in LIMITS {
             let behind = |text: &str| {
                 let rule =
@@ -183,7 +189,7 @@ mod tests {
                 rule.lines().next().unwrap().to_owned()
             };
             assert!(behind(&all).ends_with(number), "{}", behind(&all));
-            assert!(behind(&short).ends_with(&ranges(shorter)), "{}", behind(&short));
+            assert!(behind(&short).ends_with(&ranges(shorter, 10)), "{}", behind(&short));
         }
         for (long, short) in WORDS {
             assert!(all.contains(long) && !short.is_empty());

@@ -23,6 +23,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
+use metrics::{Snapshot, Values};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,6 +137,7 @@ impl Site {
             events: self.diary.newest(),
             built: &self.built,
             exporter: &self.exporter,
+            slow_queries: slow_queries(&self.board.snapshot()),
             now: Timestamp::now(),
         });
         with(text(StatusCode::OK, html), CONTENT_TYPE, "text/html; charset=utf-8")
@@ -191,6 +193,17 @@ fn text(status: StatusCode, body: String) -> Answer {
 fn with(mut answer: Answer, name: HeaderName, value: &'static str) -> Answer {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
     answer
+}
+
+/// Slow queries that came in so far; `None` before the first.
+fn slow_queries(snapshot: &Snapshot) -> Option<f64> {
+    let columns = snapshot.parts.iter().flat_map(|part| part.answer.columns());
+    let ours = columns.filter(|column| column.family().name == "mysql.slow_queries");
+    let sums = ours.filter_map(|column| match column.values() {
+        Values::Numbers(numbers) => Some(numbers.iter().sum::<f64>()),
+        Values::Histograms(..) => None,
+    });
+    sums.reduce(|one, other| one + other)
 }
 
 #[cfg(test)]

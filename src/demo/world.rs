@@ -1,7 +1,9 @@
-//! All that the demo watches, the replication, the lake and the warehouse, and what can be broken there.
+//! All that the demo watches, the replication, the lake, the warehouse and the cache, and what can be broken there.
 
-use super::parts::{Feed, Result};
+use super::parts::{Error, Feed, Result};
 use super::replication::Replication;
+use super::shop::Shop;
+use super::store::Stores;
 use super::{Fault, lake, warehouse};
 use std::path::Path;
 
@@ -10,14 +12,24 @@ use std::path::Path;
 pub struct World {
     _load: [Feed; 2],
     replication: Replication,
+    /// `None`: Redis is not installed.
+    stores: Option<Stores>,
+    /// Where MariaDB is installed; why not, else.
+    shop: std::result::Result<Shop, String>,
 }
 
 impl World {
     /// Adds lake and warehouse to the subscriber's server. Logs and scripts of the load go to `dir`.
-    pub fn around(replication: Replication, dir: &Path) -> Result<Self> {
+    pub fn around(replication: Replication, stores: Option<Stores>, dir: &Path) -> Result<Self> {
         let server = replication.subscriber();
         let load = [lake::start(server, dir)?, warehouse::start(server, dir)?];
-        Ok(Self { _load: load, replication })
+        let shop = Err("the shop is not open yet; try again in a moment".to_owned());
+        Ok(Self { _load: load, replication, stores, shop })
+    }
+
+    /// Takes the shop in, or why there is none.
+    pub fn open(&mut self, shop: std::result::Result<Shop, String>) {
+        self.shop = shop;
     }
 
     /// Breaks one thing; nothing happens when it is broken already.
@@ -29,6 +41,17 @@ impl World {
             Fault::PublisherDown => self.replication.stop_publisher(),
             Fault::LongQuery => warehouse::begin_long(self.replication.subscriber()),
             Fault::CountryDrop => lake::silence(self.replication.subscriber()),
+            Fault::RedisFailover => match &mut self.stores {
+                Some(stores) => stores.fail_over(),
+                None => Err(Error::Missing { tool: "Redis".to_owned(), searched: "PATH".to_owned() }),
+            },
+            Fault::SlowStatement => match &self.shop {
+                Ok(shop) => {
+                    shop.slow(true);
+                    Ok(())
+                }
+                Err(why) => Err(Error::refused("slow a statement of the shop down", why.clone())),
+            },
         }
     }
 
@@ -36,7 +59,11 @@ impl World {
     pub fn heal(&mut self) -> Result<()> {
         let replication = self.replication.heal();
         let server = self.replication.subscriber();
-        replication.and(warehouse::end_long(server)).and(lake::restore(server))
+        if let Ok(shop) = &self.shop {
+            shop.slow(false);
+        }
+        let stores = self.stores.as_mut().map_or(Ok(()), Stores::heal);
+        replication.and(warehouse::end_long(server)).and(lake::restore(server)).and(stores)
     }
 }
 
@@ -68,7 +95,7 @@ mod tests {
         let mut replication = Replication::start(&binaries, stage.path()).unwrap();
         let passwords = Passwords { datapulse: "one".to_owned(), replicator: "two".to_owned() };
         replication.fill(&passwords).unwrap();
-        let mut world = World::around(replication, stage.path()).unwrap();
+        let mut world = World::around(replication, None, stage.path()).unwrap();
 
         let devices = "select country, count(distinct device) from device_connections group by 1 order by 1";
         let levels =

@@ -5,6 +5,8 @@ use crate::alerts::counters::{Counters, View};
 use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key, State};
 use crate::check::Listing;
+use crate::logs::intake::Intake;
+use crate::logs::statements;
 use hyper::body::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -48,6 +50,22 @@ pub fn pages(board: &Arc<Board>, notify: &Arc<Counters>, telemetry_path: &str) -
             }),
         },
     ]
+}
+
+/// The statements of slow query logs that have series of their own, with their texts, masked.
+pub fn statements(intake: &Arc<Intake>) -> Page {
+    let intake = Arc::clone(intake);
+    Page {
+        path: "/api/v1/statements",
+        content_type: "application/json",
+        policy: POLICY,
+        body: Arc::new(move |query| {
+            let wanted: Vec<&str> = query.all("fingerprint").collect();
+            let mut statements = statements::list(intake.scribe());
+            statements.retain(|one| wanted.is_empty() || wanted.contains(&one.fingerprint.as_str()));
+            Bytes::from(json!({ "rules": digest::RULES, "statements": statements }).to_string())
+        }),
+    }
 }
 
 /// How a check stands, in a word and a class of the style sheet.

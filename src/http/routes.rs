@@ -1,15 +1,16 @@
 //! Which path answers what. Nothing of a request is ever repeated in an answer.
 
 use super::deadline::{Pieces, Pulse};
+use super::door::{Door, Pass, Receipt};
 use super::metrics::Wish;
 use super::web_config::Settings;
-use super::{Door, Inner, Query, Reload};
+use super::{Inner, MOST_HELD, Query, Reload, TEXT};
 use crate::net::gzip;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
-    HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use metrics::exposition;
@@ -20,10 +21,11 @@ use tokio::time::{Instant, timeout};
 /// A request to this server has nothing to say in its body; what is sent anyway is read up to here.
 const LARGEST_BODY: usize = 64 * 1024;
 
+/// Room for deliveries is counted in pieces of so many bytes: the semaphore counts in 32 bits.
+pub(super) const HELD_IN: usize = 1024;
+
 /// A page shorter than this is not worth compressing.
 const SHORT: usize = 1024;
-
-const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Inner {
     /// The answer to a request; its body ends the request in `pulse`.
@@ -45,22 +47,60 @@ impl Inner {
     }
 
     async fn guarded(&self, request: Request<Incoming>, settings: &Settings) -> Reply {
+        let door = self.site.doors.iter().find(|door| door.path == request.uri().path());
+        if let Some(door) = door {
+            match (door.admits)(request.headers().clone()).await {
+                Pass::Common => {}
+                Pass::Granted => return self.deliver(door, request).await,
+                Pass::Refused(receipt) => {
+                    self.counters.unauthorized.fetch_add(1, Ordering::Relaxed);
+                    return Reply::receipt(receipt);
+                }
+            }
+        }
         let users = &settings.users;
         if !users.is_empty() && !self.gate.admits(users, request.headers().get(AUTHORIZATION)).await {
             self.counters.unauthorized.fetch_add(1, Ordering::Relaxed);
             return Reply::text(StatusCode::UNAUTHORIZED, "Unauthorized\n")
                 .with(WWW_AUTHENTICATE, "Basic realm=\"datapulse\", charset=\"UTF-8\"");
         }
-        self.route(request).await
+        match door {
+            Some(door) => self.deliver(door, request).await,
+            None => self.route(request).await,
+        }
+    }
+
+    /// Hands a delivery to its door, once there is room for it.
+    async fn deliver(&self, door: &Door, request: Request<Incoming>) -> Reply {
+        if *request.method() != Method::POST {
+            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only POST requests allowed\n")
+                .with(ALLOW, "POST");
+        }
+        let too_large = || Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
+        let length = request.body().size_hint();
+        if length.lower() > door.largest as u64 {
+            return too_large();
+        }
+        let upper = length.upper().and_then(|upper| usize::try_from(upper).ok());
+        let held = upper.unwrap_or(door.largest).min(door.largest).min(MOST_HELD) / HELD_IN + 1;
+        let room = self.held.acquire_many(u32::try_from(held).unwrap_or(u32::MAX));
+        let Ok(Ok(_room)) = timeout(self.limits.delivery, room).await else {
+            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many deliveries at once\n")
+                .with(RETRY_AFTER, "5");
+        };
+        let (parts, body) = request.into_parts();
+        match timeout(self.limits.delivery, Limited::new(body, door.largest).collect()).await {
+            Ok(Ok(body)) => Reply::receipt((door.take)(parts.headers, body.to_bytes()).await),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
+            Ok(Err(_)) => Reply::text(StatusCode::BAD_REQUEST, "the body broke off\n"),
+            Err(_) => Reply::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
+        }
     }
 
     async fn route(&self, request: Request<Incoming>) -> Reply {
         let path = request.uri().path();
         if path == "/-/reload" {
             return self.reload(request).await;
-        }
-        if let Some(door) = self.site.doors.iter().find(|door| door.path == path) {
-            return self.deliver(door, request).await;
         }
         let page = self.site.pages.iter().find(|page| page.path == path);
         let known =
@@ -87,40 +127,6 @@ impl Inner {
             }
             (None, "/-/ready") => Reply::text(StatusCode::OK, "datapulse is Ready.\n"),
             (None, _) => Reply::text(StatusCode::OK, "datapulse is Healthy.\n"),
-        }
-    }
-
-    /// Reads a delivery, as much as its door takes, and hands it in.
-    async fn deliver(&self, door: &Door, request: Request<Incoming>) -> Reply {
-        if *request.method() != Method::POST {
-            return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only POST requests allowed\n")
-                .with(ALLOW, "POST");
-        }
-        if request.headers().contains_key(CONTENT_ENCODING) {
-            return Reply::text(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "send the body as it is, not compressed\n",
-            );
-        }
-        let too_large = || Reply::text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large\n");
-        let size = request.body().size_hint();
-        if size.lower() > door.largest as u64 {
-            return too_large();
-        }
-        let bytes = size.exact().unwrap_or(door.largest as u64);
-        let room = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
-        let Ok(_room) = self.inbox.try_acquire_many(room) else {
-            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too much is being delivered; come again\n");
-        };
-        let body = Limited::new(request.into_body(), door.largest).collect();
-        match timeout(self.limits.body, body).await {
-            Ok(Ok(body)) => {
-                let (status, words) = (door.take)(body.to_bytes()).await;
-                Reply::new(status, TEXT, Bytes::from(words + "\n"))
-            }
-            Ok(Err(error)) if error.is::<LengthLimitError>() => too_large(),
-            Ok(Err(_)) => Reply::text(StatusCode::BAD_REQUEST, "the body broke off\n"),
-            Err(_) => Reply::text(StatusCode::REQUEST_TIMEOUT, "the body took too long\n"),
         }
     }
 
@@ -183,6 +189,14 @@ impl Reply {
 
     fn text(status: StatusCode, text: &'static str) -> Self {
         Self::new(status, TEXT, Bytes::from_static(text.as_bytes()))
+    }
+
+    fn receipt(receipt: Receipt) -> Self {
+        let mut reply = Self::new(receipt.status, receipt.content_type, receipt.body);
+        if let Some(after) = receipt.retry_after {
+            reply.headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        reply
     }
 
     fn page(content_type: &'static str, body: Bytes, gzip: bool) -> Self {

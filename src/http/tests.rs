@@ -42,9 +42,10 @@ pub(super) async fn stage(web: WebConfig, limits: Limits, reload: Option<Reload>
     let door = Door {
         path: "/door",
         largest: 1000,
-        take: Arc::new(|body| {
+        admits: Arc::new(|_head| Box::pin(async { door::Pass::Common })),
+        take: Arc::new(|_head, body| {
             let words = format!("{} bytes", body.len());
-            Box::pin(async move { (hyper::StatusCode::OK, words) })
+            Box::pin(async move { door::Receipt::text(hyper::StatusCode::OK, words) })
         }),
     };
     let site = Site {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
@@ -29,23 +29,36 @@ const MOST_TOGETHER: usize = 16_000;
 
 /// The total of each series.
 pub type Totals = BTreeMap<Arc<str>, u64>;
+/// All notes by their names.
+pub(crate) type Notes = BTreeMap<Arc<str>, Arc<str>>;
 
 /// Events that are committed together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Chunk {
     /// In the order in which their lines are written.
     pub entries: Vec<Entry>,
-    /// Where a pull goes on after these events.
-    pub cursor: Option<Cursor>,
+    /// What is to be remembered with these events, such as where a pull goes on.
+    pub notes: Vec<Note>,
+    /// Series whose totals end here, before what the entries add.
+    pub ended: Vec<Ended>,
 }
 
-/// How far a pull has come.
+/// Something that is remembered over restarts under its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// Of the pull.
-    pub name: String,
-    /// What the pull needs to go on.
-    pub value: String,
+pub struct Note {
+    /// The name; a later note of the same name takes its place.
+    pub name: Arc<str>,
+    /// What is remembered; nothing takes the note away.
+    pub value: Option<Arc<str>>,
+}
+
+/// A series that ends. Amounts that are put under it later begin at 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The key of the total.
+    pub series: Arc<str>,
+    /// The key that names its family, as in [`Amount::other`].
+    pub other: Arc<str>,
 }
 
 /// One event, ready to be kept.
@@ -164,7 +177,7 @@ pub struct Scribe {
 #[derive(Debug, Default)]
 struct Shared {
     totals: Arc<Mutex<Arc<Totals>>>,
-    cursors: Mutex<BTreeMap<String, String>>,
+    notes: Mutex<Notes>,
     known_since_ms: AtomicI64,
     archives: Mutex<BTreeMap<Arc<str>, ArchiveFacts>>,
     damaged: usize,
@@ -245,9 +258,17 @@ impl Scribe {
         Arc::clone(&self.shared.totals.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// How far a pull had come at its last commit.
-    pub fn cursor(&self, name: &str) -> Option<String> {
-        self.shared.cursors.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    /// A note, as of the last commit.
+    pub fn note(&self, name: &str) -> Option<Arc<str>> {
+        self.shared.notes().get(name).cloned()
+    }
+
+    /// All notes whose names begin like this, as of the last commit.
+    pub fn notes(&self, start: &str) -> Vec<(Arc<str>, Arc<str>)> {
+        let notes = self.shared.notes();
+        let from = notes.range::<str, _>((std::ops::Bound::Included(start), std::ops::Bound::Unbounded));
+        let ours = from.take_while(|(name, _)| name.starts_with(start));
+        ours.map(|(name, value)| (Arc::clone(name), Arc::clone(value))).collect()
     }
 
     /// For how long an event is known after it came, in seconds: a repetition that comes later counts as fresh.
@@ -280,6 +301,10 @@ impl Refused {
 impl Shared {
     fn new(totals: Arc<Mutex<Arc<Totals>>>, damaged: usize) -> Self {
         Self { totals, damaged, ..Self::default() }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, log_group: &Arc<str>, change: impl FnOnce(&mut ArchiveFacts)) {
@@ -417,8 +442,8 @@ mod tests {
             amounts: vec![Amount { series: "fresh".into(), other: "other".into(), amount: 1 }],
             repeated: Vec::new(),
         };
-        let cursor = Some(Cursor { name: "pull".into(), value: name.to_owned() });
-        Chunk { entries: (0..events).map(entry).collect(), cursor }
+        let notes = vec![Note { name: "pull".into(), value: Some(name.into()) }];
+        Chunk { entries: (0..events).map(entry).collect(), notes, ended: Vec::new() }
     }
 
     fn now() -> Timestamp {
@@ -454,7 +479,7 @@ mod tests {
         thread.join().unwrap();
         let (scribe, thread) = stage.start(now()).unwrap();
         assert_eq!(scribe.totals().get("fresh"), Some(&1_000), "totals go on after a restart");
-        assert!(scribe.cursor("pull").is_some());
+        assert!(scribe.note("pull").is_some());
         let again = scribe.commit(chunk("c0", 10, 0), now()).await.unwrap();
         assert_eq!(again, Committed { fresh: 0, duplicates: 10 });
         drop(scribe);

@@ -6,12 +6,14 @@ mod instances;
 mod picture;
 mod query;
 mod sign;
+mod stores;
 mod token;
 
 pub use failure::problem;
 pub use instances::Instance;
 pub(crate) use query::encoded;
 pub use query::{Field, Query};
+pub use stores::{Service, StoreCluster, StoreEvent, StoreNode, StoreShard, StoreSnapshot};
 pub use token::{Cluster, Login};
 
 use crate::check::{Problem, Reason};

@@ -2,7 +2,6 @@
 
 mod failure;
 mod login;
-mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -10,13 +9,13 @@ use crate::check::{Problem, Reason};
 use crate::config::secret::{Reference, Text, Vault};
 use crate::config::target::Server;
 use crate::net::aws::Cluster;
+use crate::net::refusals::Refusals;
 use crate::net::stream;
 use crate::net::table::Table;
 use failure::Failure;
 use futures_util::TryStreamExt;
 use login::Open;
 use metrics::{Answer, Metric, Unit};
-use refusals::Refusals;
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! How a client checks the other end of a TLS connection; aws-lc is the one provider of cryptography, named here and not left to a global.
 
 use crate::check::{Problem, Reason};
-use crate::config::target::Tls;
+use crate::config::target::{Target, Tls};
+use crate::task;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
@@ -42,6 +43,16 @@ pub fn client(tls: Tls, ca: Option<&Path>) -> Result<Arc<ClientConfig>, Problem>
         }
     };
     Ok(Arc::new(config))
+}
+
+/// The rules of a target, read on a thread of their own.
+///
+/// # Errors
+/// As [`client`].
+pub async fn rules(target: &Target) -> Result<Arc<ClientConfig>, Problem> {
+    let (mode, ca) = (target.tls, target.ca.clone());
+    let read = task::blocking(move || client(mode, ca.as_deref())).await;
+    read.unwrap_or_else(|error| Err(Problem::new(Reason::Tls, "could not set up TLS").because(error)))
 }
 
 fn system() -> Result<Arc<RootCertStore>, Problem> {

@@ -5,13 +5,12 @@ use crate::alerts::config::Config;
 use crate::alerts::counters::{Counters, Delivered};
 use crate::alerts::office::{self, Setup};
 use crate::alerts::{LARGEST_BODY, Notice, alertmanager, datadog};
-use crate::http::Door;
+use crate::http::door::{Door, Pass, Receipt, Take};
 use crate::journal::disk::{Disk, RealDisk};
 use crate::task::Task;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use futures_util::future::BoxFuture;
 use hyper::StatusCode;
-use hyper::body::Bytes;
+use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,29 +54,34 @@ impl Running {
 
     /// The doors for alerts.
     pub fn doors(&self) -> Vec<Door> {
-        let door = |path, read| Door { path, largest: LARGEST_BODY, take: self.take(read) };
+        let door = |path, read| Door {
+            path,
+            largest: LARGEST_BODY,
+            admits: Arc::new(|_head| Box::pin(async { Pass::Common })),
+            take: self.take(read),
+        };
         vec![door("/alerts/alertmanager", alertmanager::read), door("/alerts/datadog", datadog::read)]
     }
 
-    fn take(
-        &self,
-        read: Read,
-    ) -> Arc<dyn Fn(Bytes) -> BoxFuture<'static, (StatusCode, String)> + Send + Sync> {
+    fn take(&self, read: Read) -> Take {
         let (door, counters) = (Arc::clone(&self.notifying.door), Arc::clone(&self.notifying.counters));
         let wanted = Arc::clone(&self.notifying.wanted);
-        Arc::new(move |body| {
+        Arc::new(move |head: HeaderMap, body| {
             let (door, counters) = (door.load_full(), Arc::clone(&counters));
             let wanted = wanted.load(Ordering::Relaxed);
             Box::pin(async move {
+                if head.contains_key(CONTENT_ENCODING) {
+                    let words = "send the body as it is, not compressed";
+                    return Receipt::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
+                }
                 if door.is_none() && wanted {
                     counters.delivered(Delivered::Failed);
-                    return (StatusCode::SERVICE_UNAVAILABLE, "the desk does not run; come again".to_owned());
+                    let words = "the desk does not run; come again";
+                    return Receipt::text(StatusCode::SERVICE_UNAVAILABLE, words);
                 }
                 let Some(door) = door else {
-                    return (
-                        StatusCode::NOT_FOUND,
-                        "no alerts are taken: the configuration has no `alerts`".to_owned(),
-                    );
+                    let words = "no alerts are taken: the configuration has no `alerts`";
+                    return Receipt::text(StatusCode::NOT_FOUND, words);
                 };
                 // Senders drop what is answered 4xx and repeat what is answered 5xx.
                 let taken = match read(&body, Timestamp::now()) {
@@ -96,7 +100,7 @@ impl Running {
                     tracing::warn!(why = words, "a delivery of alerts was refused");
                 }
                 counters.delivered(result);
-                (status, words)
+                Receipt::text(status, words)
             })
         })
     }

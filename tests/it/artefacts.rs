@@ -4,6 +4,7 @@ use crate::stage::root;
 use datapulse::cli::catalogue::entries;
 use datapulse::config::fault::Faults;
 use datapulse::config::node::{Node, parse};
+use metrics::Kind;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,12 +14,14 @@ type Labels = BTreeSet<String>;
 /// What Prometheus adds to every series that it scrapes.
 const SCRAPE: [&str; 2] = ["job", "instance"];
 /// Series that Prometheus makes itself.
-const OF_PROMETHEUS: [&str; 1] = ["up"];
+const OF_PROMETHEUS: [(&str, &[&str]); 2] =
+    [("up", &[]), ("ALERTS", &["alertname", "alertstate", "severity", "source"])];
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 const WORDS: [&str; 9] = ["and", "or", "unless", "offset", "bool", "atan2", "inf", "Inf", "NaN"];
 
 /// Metrics whose names the configuration gives: bundled rules speak of these, and the demo and the documents make them.
-const CONFIGURED: [(&str, &[&str]); 1] = [("device_connections", &["country"])];
+const CONFIGURED: [(&str, &[&str]); 2] =
+    [("device_connections", &["country"]), ("device_holiday", &["country"])];
 
 /// Everything that a name of a series can have as labels.
 struct Known(BTreeMap<String, Labels>);
@@ -31,15 +34,24 @@ impl Known {
             let own = entry.family.labels.iter().map(str::to_owned);
             let labels: Labels =
                 own.chain(entry.common.iter().chain(&SCRAPE).map(ToString::to_string)).collect();
-            all.insert(entry.family.prometheus(), labels);
+            let name = entry.family.prometheus();
+            if entry.family.kind == Kind::Histogram {
+                // Nothing has the bare name: a histogram is three series.
+                let with_bound = labels.iter().cloned().chain(["le".to_owned()]).collect();
+                all.insert(format!("{name}_bucket"), with_bound);
+                all.insert(format!("{name}_sum"), labels.clone());
+                all.insert(format!("{name}_count"), labels);
+            } else {
+                all.insert(name, labels);
+            }
         }
         assert!(all.len() > 60, "the catalogue has {} families only", all.len());
         for (name, own) in CONFIGURED {
             let labels = own.iter().chain(&["check", "target"]).chain(&SCRAPE).map(ToString::to_string);
             all.insert(name.to_owned(), labels.collect());
         }
-        for name in OF_PROMETHEUS {
-            all.insert(name.to_owned(), SCRAPE.map(str::to_owned).into());
+        for (name, own) in OF_PROMETHEUS {
+            all.insert(name.to_owned(), own.iter().chain(&SCRAPE).map(ToString::to_string).collect());
         }
         Self(all)
     }
@@ -320,7 +332,8 @@ fn dashboards_name_only_metrics_and_labels_of_the_catalogue() {
     for rule in files("alerts", "yml").iter().flat_map(|path| rules(path)) {
         if let Some(name) = rule.record {
             // Which labels it has is the subject of the other test.
-            let all = known.0.values().flatten().cloned().collect();
+            let all = known.0.values().flatten().cloned().chain(Uses::of(&rule.expression).made);
+            let all = all.collect();
             known.0.insert(name, all);
         }
     }
@@ -339,6 +352,97 @@ fn dashboards_name_only_metrics_and_labels_of_the_catalogue() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn monitors_for_datadog_name_only_metrics_and_tags_of_the_catalogue() {
+    let mut known: BTreeMap<String, Labels> = BTreeMap::new();
+    for entry in entries().into_iter().filter(|entry| entry.family.pushed) {
+        let labels = entry.family.labels.iter().chain(entry.common.iter().copied()).map(str::to_owned);
+        known.insert(entry.family.name.to_string(), labels.collect());
+    }
+    let configured = CONFIGURED.map(|(name, labels)| (name.replacen('_', ".", 1), labels));
+    for (name, labels) in configured {
+        let common = ["check", "target"];
+        known.insert(name, labels.iter().chain(&common).map(ToString::to_string).collect());
+    }
+    let (mut sources, mut wrong) = (BTreeSet::new(), Vec::new());
+    for path in files("alerts/datadog", "json") {
+        let place = path.strip_prefix(root()).unwrap().display().to_string();
+        let monitor: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{place}: {error}"));
+        if place.ends_with("/webhook.json") {
+            let variables: Vec<&str> =
+                monitor.as_object().unwrap().values().filter_map(Value::as_str).collect();
+            assert!(variables.contains(&"$ALERT_CYCLE_KEY") && variables.contains(&"$ALERT_TRANSITION"));
+            continue;
+        }
+        let text = |key: &str| monitor[key].as_str().unwrap_or_else(|| panic!("{place}: no {key}"));
+        let (query, message) = (text("query"), text("message"));
+        for key in ["name", "type"] {
+            assert!(!text(key).is_empty(), "{place}: {key} is empty");
+        }
+        assert!(message.contains("@webhook-datapulse"), "{place}: tells nobody");
+        if let Some(book) = message.split_whitespace().find(|word| word.starts_with("docs/runbooks/")) {
+            assert!(root().join(book).is_file(), "{place}: there is no {book}");
+        }
+        // The limit stands in the query and, as Datadog wants it, once more in the options.
+        let limit = query.rsplit(' ').next().and_then(|number| number.parse::<f64>().ok());
+        assert_eq!(limit, monitor["options"]["thresholds"]["critical"].as_f64(), "{place}: two limits");
+        let tags = monitor["tags"].as_array().unwrap().iter().filter_map(Value::as_str);
+        sources.extend(tags.filter_map(|tag| tag.strip_prefix("source:")).map(str::to_owned));
+
+        let selections = selections(query);
+        assert!(!selections.is_empty(), "{place}: no metric in {query}");
+        for (metric, tags) in &selections {
+            match known.get(metric) {
+                None => wrong.push(format!("{place}: there is no metric {metric}")),
+                Some(labels) => {
+                    let strange = tags.iter().filter(|tag| !labels.contains(*tag));
+                    wrong.extend(strange.map(|tag| format!("{place}: {metric} has no tag {tag}")));
+                }
+            }
+        }
+        for variable in behind(&format!("{} {message}", text("name")), "{{").filter(|word| *word != "value") {
+            if !selections.iter().any(|(_, tags)| tags.contains(&variable.to_owned())) {
+                wrong.push(format!("{place}: {{{{{variable}}}}} is not one of the groups"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let all = ["datapulse", "devices", "inflight", "replication", "slow_query", "stores"];
+    assert_eq!(sources, all.map(str::to_owned).into());
+}
+
+/// The metrics of a query of Datadog, `avg:NAME{tag:value} by {tag,tag}`, each with the tags that it selects and groups by.
+fn selections(query: &str) -> Vec<(String, Vec<String>)> {
+    let mut found = Vec::new();
+    for (at, _) in query.match_indices('{') {
+        let name = query[..at].rsplit([':', ' ', '(', ',']).next().unwrap_or_default();
+        let inside = query[at + 1..].split('}').next().unwrap_or_default();
+        let tags = inside
+            .split(',')
+            .map(|tag| tag.split(':').next().unwrap_or_default().trim_matches(['!', ' ']).to_owned());
+        let tags = tags.filter(|tag| tag != "*");
+        if name.is_empty() {
+            // `by {..}` belongs to the metric before it.
+            let last: &mut (String, Vec<String>) = found.last_mut().unwrap();
+            last.1.extend(tags);
+        } else {
+            found.push((name.to_owned(), tags.collect()));
+        }
+    }
+    found
+}
+
+#[test]
+fn queries_of_datadog_are_taken_apart() {
+    let one = "sum(last_1m):anomalies(avg:a.b{x:y,!z:w} by {c,d}, 'agile', 2) - max:e{*} > 1";
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        selections(one),
+        [("a.b".to_owned(), words(&["x", "z", "c", "d"])), ("e".to_owned(), words(&[]))]
+    );
 }
 
 struct Query {
@@ -368,6 +472,11 @@ fn collect(value: &Value, found: &mut Vec<Query>) {
                     found.push(query);
                 }
             }
+            if let Some(inside) =
+                text("query").strip_prefix("query_result(").and_then(|rest| rest.strip_suffix(')'))
+            {
+                found.push(Query { expression: inside.to_owned(), legend: String::new() });
+            }
             map.values().for_each(|item| collect(item, found));
         }
         _ => {}
@@ -393,4 +502,10 @@ fn expressions_are_taken_apart() {
         &mut wrong,
     );
     assert_eq!(wrong.len(), 3, "{wrong:?}");
+    wrong.clear();
+    let histogram = "sum by (le) (mysql_slow_query_lock_seconds_bucket) + mysql_slow_query_lock_seconds_sum";
+    Known::catalogue().check("here", histogram, &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:?}");
+    Known::catalogue().check("here", "mysql_slow_query_lock_seconds", &mut wrong);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
 }

@@ -18,13 +18,13 @@ const ROWS: [&[Option<&str>]; 3] =
     [&[Some("JP"), Some("3200")], &[Some("TH"), Some("5400")], &[Some("PH"), None]];
 
 /// AWS as these tests see it.
-struct Cloud {
-    moto: Moto,
-    recorder: Recorder,
+pub(crate) struct Cloud {
+    pub(crate) moto: Moto,
+    pub(crate) recorder: Recorder,
 }
 
 impl Cloud {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         let moto = Moto::start(name);
         let recorder = Recorder::start(moto.port());
         Self { moto, recorder }
@@ -43,7 +43,7 @@ impl Cloud {
         }
     }
 
-    fn serve(&self, name: &str, config: &str) -> Program {
+    pub(crate) fn serve(&self, name: &str, config: &str) -> Program {
         Program::start_as(name, config, &["--web.enable-lifecycle"], |command, _| self.reach(command))
     }
 
@@ -668,7 +668,7 @@ fn a_role_is_assumed_for_a_check_that_names_one() {
 }
 
 /// What a policy of docs/iam allows to our own calls.
-fn policy(name: &str) -> BTreeSet<String> {
+pub(crate) fn policy(name: &str) -> BTreeSet<String> {
     let path = root().join("docs/iam").join(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let policy: Value = serde_json::from_str(&text).unwrap();

@@ -109,6 +109,11 @@ impl Program {
         Reply { status, head: head.to_ascii_lowercase(), body: answer.split_off(end + 4) }
     }
 
+    /// Sends a body; `None` when the connection breaks before there is an answer.
+    pub(crate) fn post(&self, path: &str, head: &str, body: &[u8]) -> Option<Reply> {
+        post(self.port, path, head, body)
+    }
+
     pub(crate) fn get(&self, path: &str) -> String {
         let reply = self.request("GET", path, "");
         assert_eq!(reply.status, 200, "{path}: {}", reply.text());
@@ -126,6 +131,24 @@ impl Program {
             self.scrape().value(name, labels).filter(|value| wanted(*value))
         })
     }
+}
+
+/// Sends a body to whatever listens there; `None` when the connection breaks before there is an answer.
+pub(crate) fn post(port: u16, path: &str, head: &str, body: &[u8]) -> Option<Reply> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: it\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n"
+    );
+    // A server that refuses answers before it has read all.
+    drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
+    let head = String::from_utf8(answer[..end].to_vec()).ok()?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some(Reply { status, head: head.to_ascii_lowercase(), body: answer.split_off(end + 4) })
 }
 
 /// What datapulse answered.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// Stands for all operations.
 pub(crate) const ALL: &str = "*";
 /// What `X-Amz-Target` begins with, and the name by which the service is signed for.
-const TARGETS: [(&str, &str); 6] = [
+const TARGETS: [(&str, &str); 7] = [
+    ("AmazonMemoryDB", "memorydb"),
     ("AmazonAthena", "athena"),
     ("Logs_20140328", "logs"),
     ("AmazonSSM", "ssm"),
@@ -20,8 +21,8 @@ const TARGETS: [(&str, &str); 6] = [
     ("RedshiftData", "redshift-data"),
 ];
 /// The `Version` of each service of the query protocol.
-const VERSIONS: [(&str, &str); 3] =
-    [("2011-06-15", "sts"), ("2012-12-01", "redshift"), ("2014-10-31", "rds")];
+const VERSIONS: [(&str, &str); 4] =
+    [("2015-02-02", "elasticache"), ("2011-06-15", "sts"), ("2012-12-01", "redshift"), ("2014-10-31", "rds")];
 const HTML: &str = "<html><body><h1>Something is wrong</h1></body></html>";
 
 /// What came.

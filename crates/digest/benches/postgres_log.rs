@@ -11,7 +11,8 @@
 
 use std::time::Instant;
 
-use digest::postgres::{End, Format, Message, Prefix, Step, next_message};
+use digest::End;
+use digest::postgres::{Format, Message, Prefix, Step, next_message};
 
 const SIZE: usize = 100_000_000;
 const RUNS: usize = 5;

@@ -25,4 +25,15 @@ pub struct Event<'a> {
     pub rows_examined: Option<u64>,
     /// The statement as it came, without preamble and final `;`. It holds literals.
     pub query: Cow<'a, [u8]>,
+    /// The [`fingerprint`](crate::fingerprint()) of the statement. `None` only in an event that no reader made.
+    pub fingerprint: Option<u64>,
+}
+
+/// What the bytes at hand end with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// There may be more.
+    OfPiece,
+    /// Nothing follows: it is the end of a file, or of all that came together, such as a message of `CloudWatch`.
+    OfInput,
 }

@@ -3,6 +3,8 @@
 //! A lexer that falls out of step with the server shows literals as names. So wherever servers, their versions or their
 //! settings differ in where a token ends, that token takes the whole rest of the text and is not `complete`.
 
+use memchr::memchr_iter;
+
 /// Whose SQL it is. All that depends on it stands in the `impl` below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -12,6 +14,8 @@ pub enum Dialect {
     Redshift,
     /// Trino, which is Amazon Athena.
     Trino,
+    /// `MySQL`, `MariaDB`, Percona Server and Amazon Aurora `MySQL`, without `ANSI_QUOTES`.
+    MySql,
 }
 
 /// What a token is.
@@ -58,6 +62,11 @@ enum Backslash {
     /// It depends on the server. With escapes `'it\'s'` is one literal; without them, `'C:\', 'x'` are two: whichever
     /// is wrong shows the next literal. Nor does it help to count backslashes, as catalogs may have doubled them.
     Disputed,
+    /// It escapes, unless the session has `NO_BACKSLASH_ESCAPES`, which no log tells. In `'it\'s'` the `s` says that it
+    /// escapes, for a literal cannot end before an `s`. In `'C:\', 'x'` nothing does: a dispute.
+    Doubted,
+    /// It is a character like any other.
+    Plain,
 }
 
 /// How a quoted token begins (its last character also ends it), what it is, and what a backslash does in it.
@@ -95,22 +104,80 @@ const OF_TRINO: [Opening; 5] = [
     ("u&'", Kind::Text, Backslash::Disputed),
 ];
 
+/// Without `ANSI_QUOTES`, which hardly anybody sets, double quotes are around texts; with it, names are masked too.
+const OF_MYSQL: [Opening; 6] = [
+    ("'", Kind::Text, Backslash::Doubted),
+    ("\"", Kind::Text, Backslash::Doubted),
+    ("`", Kind::QuotedName, Backslash::Plain),
+    ("b'", Kind::Text, Backslash::Doubted),
+    ("x'", Kind::Text, Backslash::Doubted),
+    ("n'", Kind::Text, Backslash::Doubted),
+];
+
 impl Dialect {
     fn openings(self) -> &'static [Opening] {
         match self {
             Self::Postgres => &OF_POSTGRES,
             Self::Redshift => &OF_REDSHIFT,
             Self::Trino => &OF_TRINO,
+            Self::MySql => &OF_MYSQL,
         }
     }
 
     /// Whether a comment within a comment has to end too.
-    fn nests_comments(self) -> bool {
+    pub(crate) fn nests_comments(self) -> bool {
         match self {
             Self::Postgres | Self::Redshift => true,
-            Self::Trino => false,
+            Self::Trino | Self::MySql => false,
         }
     }
+
+    /// Whether `$` opens a text or a parameter; else it is a letter.
+    pub(crate) fn quotes_by_dollar(self) -> bool {
+        match self {
+            Self::Postgres | Self::Redshift | Self::Trino => true,
+            Self::MySql => false,
+        }
+    }
+
+    /// Whether two dashes begin a comment. `MySQL` wants a space behind them, so that `a--1` stays a sum.
+    pub(crate) fn dashes_comment(self, behind: Option<u8>) -> bool {
+        match self {
+            Self::Postgres | Self::Redshift | Self::Trino => true,
+            Self::MySql => behind.is_none_or(|byte| byte <= b' ' || byte == 0x7f),
+        }
+    }
+
+    /// Whether `#` begins a comment.
+    pub(crate) fn hash_comments(self) -> bool {
+        match self {
+            Self::Postgres | Self::Redshift | Self::Trino => false,
+            Self::MySql => true,
+        }
+    }
+
+    /// Whether a server reads what stands in such a comment: `/*! ... */`, `/*M! ... */` and hints in `/*+ ... */`.
+    pub(crate) fn runs_comment(self, comment: &[u8]) -> bool {
+        match self {
+            Self::Postgres | Self::Redshift | Self::Trino => false,
+            Self::MySql => {
+                [b"/*!".as_slice(), b"/*M!", b"/*+"].iter().any(|start| comment.starts_with(start))
+            }
+        }
+    }
+}
+
+/// Whether a literal may end before this byte; `None` is the end of the text.
+pub(crate) fn may_follow_text(byte: Option<u8>) -> bool {
+    byte.is_none_or(|byte| byte.is_ascii_whitespace() || b",);=<>+-*/|&!%^]:@#'\"`".contains(&byte))
+}
+
+/// Whether a comment whose content a server reads may end elsewhere than at its first `*/`: that one may be quoted, or
+/// end a comment in the comment.
+pub(crate) fn comment_end_is_disputed(content: &[u8]) -> bool {
+    [b'\'', b'"', b'`'].iter().any(|quote| memchr_iter(*quote, content).count() % 2 == 1)
+        || content.iter().any(|byte| matches!(byte, b'\\' | b'#'))
+        || content.windows(2).any(|pair| pair == b"/*" || pair == b"--")
 }
 
 /// Cuts a text into its tokens. The time it takes grows with the length of the text only, whatever stands in it.
@@ -140,9 +207,13 @@ fn first(rest: &str, dialect: Dialect) -> Option<(Kind, Option<usize>)> {
             (Kind::Space, Some(span(rest, |c| matches!(c, ' ' | '\t' | '\n' | '\r'))))
         }
         ';' => (Kind::Semicolon, Some(1)),
-        '-' if second == '-' => (Kind::Comment, Some(span(rest, |c| !matches!(c, '\n' | '\r')))),
-        '/' if second == '*' => (Kind::Comment, block_comment(rest, dialect.nests_comments())),
-        '$' => dollar(rest),
+        '-' if second == '-' && dialect.dashes_comment(rest.as_bytes().get(2).copied()) => {
+            (Kind::Comment, Some(line_comment(rest, dialect)))
+        }
+        '#' if dialect.hash_comments() => (Kind::Comment, Some(line_comment(rest, dialect))),
+        '/' if second == '*' => (Kind::Comment, block_comment(rest, dialect)),
+        '$' if dialect.quotes_by_dollar() => dollar(rest),
+        '$' => (Kind::Word, Some(span(rest, in_word))),
         '?' => (Kind::Parameter, Some(1)),
         ':' if second == ':' => (Kind::Operator, Some(2)),
         ':' if begins_word(second) => (Kind::Parameter, Some(span(rest, in_word))),
@@ -157,12 +228,20 @@ fn first(rest: &str, dialect: Dialect) -> Option<(Kind, Option<usize>)> {
 /// The end of a quoted token: a quote that is not doubled.
 fn quoted(rest: &str, opening: &str, backslash: Backslash) -> Option<usize> {
     let quote = opening.bytes().last()?;
+    let mut escapes = false;
     let mut bytes = rest.bytes().enumerate().skip(opening.len()).peekable();
     while let Some((at, byte)) = bytes.next() {
         let before_quote = bytes.peek().is_some_and(|(_, next)| *next == quote);
         match (byte, backslash) {
             (b'\\', Backslash::Escapes) => _ = bytes.next(),
             (b'\\', Backslash::Disputed) if before_quote => return None,
+            (b'\\', Backslash::Doubted) => {
+                if before_quote && !escapes && may_follow_text(rest.as_bytes().get(at + 2).copied()) {
+                    return None;
+                }
+                escapes |= before_quote;
+                _ = bytes.next();
+            }
             _ if byte == quote && before_quote => _ = bytes.next(),
             _ if byte == quote => return Some(at + 1),
             _ => {}
@@ -171,7 +250,19 @@ fn quoted(rest: &str, opening: &str, backslash: Backslash) -> Option<usize> {
     None
 }
 
-fn block_comment(rest: &str, nests: bool) -> Option<usize> {
+/// A `MySQL` server goes on over a lone `\r`; the others end there.
+fn line_comment(rest: &str, dialect: Dialect) -> usize {
+    span(rest, |c| c != '\n' && (c != '\r' || dialect == Dialect::MySql))
+}
+
+fn block_comment(rest: &str, dialect: Dialect) -> Option<usize> {
+    let length = block_comment_end(rest, dialect.nests_comments())?;
+    let comment = rest.as_bytes().get(..length)?;
+    let content = comment.get(2..length.saturating_sub(2))?;
+    (!dialect.runs_comment(comment) || !comment_end_is_disputed(content)).then_some(length)
+}
+
+fn block_comment_end(rest: &str, nests: bool) -> Option<usize> {
     let mut depth = 0_usize;
     let mut bytes = rest.bytes().enumerate().peekable();
     while let Some((at, byte)) = bytes.next() {
@@ -241,7 +332,7 @@ fn in_word(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Dialect::{Postgres, Redshift, Trino};
+    use super::Dialect::{MySql, Postgres, Redshift, Trino};
     use super::Kind::{
         Comment, Number, Operator, Parameter, QuotedName, Semicolon, Space, Text, Unknown, Word,
     };
@@ -409,6 +500,42 @@ mod tests {
         assert_eq!(kinds("a::b", Postgres), [(Word, "a"), (Operator, "::"), (Word, "b")]);
         assert_eq!(kinds("1:2", Postgres), [(Number, "1"), (Operator, ":"), (Number, "2")]);
         assert_eq!(kinds(":=", Postgres), [(Operator, ":"), (Operator, "=")]);
+    }
+
+    #[test]
+    fn mysql_has_texts_in_double_quotes_and_names_in_backticks() {
+        for text in
+            ["'a'", "\"it's\"", "\"a\"\"b\"", "x'1F'", "N'a'", "'it''s'", r"'a\\'", r"'it\'s'", r"'\n'"]
+        {
+            whole(text, MySql, Text);
+        }
+        whole("`it's \\`", MySql, QuotedName);
+        whole("`a``b`", MySql, QuotedName);
+        whole("$a$b", MySql, Word);
+        endless("`a", MySql, QuotedName);
+        endless(r"'it\'", MySql, Text);
+        whole(r"'say \'a\' b'", MySql, Text);
+    }
+
+    #[test]
+    fn mysql_ends_a_text_in_dispute_when_nothing_says_that_the_backslash_escapes() {
+        for text in [r"'C:\', 'x'", r#""C:\", "x""#, r"'the dogs\' bone'", r"x'\' "] {
+            endless(text, MySql, Text);
+        }
+    }
+
+    #[test]
+    fn mysql_has_three_comments_and_a_dispute_within_those_it_runs() {
+        for comment in
+            ["# it's", "-- it's", "--\ta", "--", "/* it's */", "/*! straight_join */", "/*+ a('b') */"]
+        {
+            whole(comment, MySql, Comment);
+        }
+        for comment in ["/*! '*/ a' */", "/*+ \" */ ", "/*M! /* */ a */", "/*!1 -- */"] {
+            endless(comment, MySql, Comment);
+        }
+        assert_eq!(kinds("a--1", MySql), [(Word, "a"), (Operator, "-"), (Operator, "-"), (Number, "1")]);
+        assert_eq!(kinds("# a\nb", MySql), [(Comment, "# a"), (Space, "\n"), (Word, "b")]);
     }
 
     #[test]

@@ -45,6 +45,10 @@ pub fn mask(sql: &str, dialect: Dialect) -> String {
         {
             shown.push(' ');
         }
+        // `a--1` is a sum in `MySQL`, but a comment when nothing is left behind the dashes.
+        if piece == "-" && shown.ends_with('-') {
+            shown.push(' ');
+        }
         shown.push_str(piece);
     }
     shown.trim().to_owned()
@@ -52,7 +56,7 @@ pub fn mask(sql: &str, dialect: Dialect) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Dialect::{Postgres, Redshift, Trino};
+    use super::Dialect::{MySql, Postgres, Redshift, Trino};
     use super::*;
 
     const ALL: [Dialect; 3] = [Postgres, Redshift, Trino];
@@ -145,6 +149,28 @@ mod tests {
             ],
         );
         check(&[Redshift], &[(r"select E'it\'s', a", "select ?")]);
+    }
+
+    #[test]
+    fn mysql_is_masked_by_its_own_quotes_and_comments() {
+        check(
+            &[MySql],
+            &[
+                ("select `a 1` from `t`", "select `a 1` from `t`"),
+                ("select \"it's\", 'a'", "select ?, ?"),
+                (r"select 'it\'s', 'a'", "select ?, ?"),
+                (r#"select "{\"a\": \"b\"}", c"#, "select ?, c"),
+                (r"select 'C:\', 'secret'", "select ?"),
+                ("select 1 # it's secret\nfrom t", "select ? \nfrom t"),
+                ("select 1 -- it's secret\nfrom t", "select ? \nfrom t"),
+                ("select a--1", "select a- -?"),
+                ("a--#b", "a- -"),
+                ("select /*! sql_no_cache */ a", "select  a"),
+                ("select /*! '*/ secret' */ a", "select"),
+                ("select _utf8'a', x'1F', 0x1F", "select _utf8?, ?, ?"),
+                ("select \"cut", "select ?"),
+            ],
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::event::Event;
+use crate::event::{End, Event};
+use crate::fingerprint::fingerprint;
+use crate::lexer::Dialect;
 
 mod csv;
 mod escape;
@@ -161,15 +163,6 @@ pub struct Rest<'a> {
     pub text: Cow<'a, [u8]>,
 }
 
-/// What the end of the buffer is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// More will follow.
-    OfPiece,
-    /// The log, or all of it that came together, ends here.
-    OfInput,
-}
-
 /// What stands at the start of the buffer. All `used` and skipped bytes of a log add up to its length, and the steps do not
 /// depend on the pieces it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -316,7 +309,18 @@ impl Message<'_> {
             Some(name) => host = Some(Cow::Borrowed(name)),
         }
         let (user, db) = (self.user.as_deref().map(Cow::Borrowed), self.db.as_deref().map(Cow::Borrowed));
-        Some(Event { time: self.time, user, host, ip, db, query_time, query, ..Event::default() })
+        let fingerprint = Some(fingerprint(&query, Dialect::Postgres));
+        Some(Event {
+            time: self.time,
+            user,
+            host,
+            ip,
+            db,
+            query_time,
+            query,
+            fingerprint,
+            ..Event::default()
+        })
     }
 }
 

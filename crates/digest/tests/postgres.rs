@@ -9,7 +9,8 @@
 
 use std::borrow::Cow;
 
-use digest::postgres::{End, Format, Message, Phase, Prefix, Severity, Step, next_message};
+use digest::End;
+use digest::postgres::{Format, Message, Phase, Prefix, Severity, Step, next_message};
 
 const RDS: &str = "%t:%r:%u@%d:[%p]:";
 

@@ -3,6 +3,7 @@
 use super::sources::{self, Found};
 use super::{Environment, Reference, Secret, Text};
 use crate::check::{Problem, Reason};
+use crate::config::target::Port;
 use crate::net::aws::Aws;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -83,6 +84,18 @@ impl Vault {
             Err(failed) if failed.missing => Ok(None),
             Err(failed) => Err(failed.problem()),
         }
+    }
+
+    /// A port; `usual` where none is given, and where its source does not have it.
+    pub async fn port(&self, port: Option<&Port>, usual: u16) -> Result<u16, Problem> {
+        let reference = match port {
+            None => return Ok(usual),
+            Some(Port::Plain(port)) => return Ok(*port),
+            Some(Port::Kept(reference)) => reference,
+        };
+        let Some(text) = self.optional(reference).await? else { return Ok(usual) };
+        let port = text.expose().trim().parse().ok().filter(|port| *port > 0);
+        port.ok_or_else(|| Problem::new(Reason::Secret, format!("{reference} is not a port")))
     }
 
     /// A text, resolved.

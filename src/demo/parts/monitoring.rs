@@ -140,7 +140,7 @@ impl Alertmanager {
 }
 
 /// The first of `names` that can be run.
-fn installed(names: &[&'static str]) -> Result<&'static str> {
+pub(super) fn installed(names: &[&'static str]) -> Result<&'static str> {
     for name in names {
         let mut probe = Command::new(name);
         probe.arg("--version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

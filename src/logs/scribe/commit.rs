@@ -3,18 +3,18 @@
 use super::ids::{Ids, Packed};
 use super::ledger::{Commit, Record, VERSION};
 use super::tally::{Differences, Tally};
-use super::{Chunk, Committed, Limits, Refused, Shared, StartError};
+use super::{Chunk, Committed, Ended, Limits, Notes, Refused, Shared, StartError};
 use crate::journal::Journal;
 use crate::journal::disk::Disk;
 use crate::logs::archive::files::Files;
 use crate::logs::archive::{Archive, Shown};
 use jiff::Timestamp;
 use jiff::civil::Date;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 /// A start reads this and the checkpoint: about a second on a slow machine.
 const ROLL_AT: u64 = 32 * 1024 * 1024;
@@ -31,7 +31,7 @@ pub(super) struct Books {
     archives: Vec<Archive>,
     ids: Ids,
     tally: Tally,
-    cursors: BTreeMap<String, String>,
+    notes: Notes,
     shared: Arc<Shared>,
     /// Whether the lengths in the ledger could not be relied on at the start.
     damaged: bool,
@@ -43,7 +43,8 @@ struct Batch {
     ids: Vec<u64>,
     lines: BTreeMap<(usize, Arc<str>, Date), Lines>,
     differences: Differences,
-    cursors: BTreeMap<String, String>,
+    notes: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    ended: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     answers: Vec<Committed>,
 }
 
@@ -77,7 +78,7 @@ impl Books {
             files: Files::new(Arc::clone(disk)),
             ids: Ids::new(limits.ids, now_ms),
             tally: Tally::new(limits.series_in_family),
-            cursors: BTreeMap::new(),
+            notes: Notes::new(),
             shared: Arc::default(),
             archives: Vec::new(),
             damaged,
@@ -90,6 +91,7 @@ impl Books {
             books.ids.doubt(now_ms);
         }
         books.shared = Arc::new(Shared::new(books.tally.share(), books.journal.damaged()));
+        books.shared.notes().clone_from(&books.notes);
         books.add_archives(archives, now).map_err(StartError::Archive)?;
         books.publish();
         // On a full disk this fails; every commit tries again.
@@ -159,10 +161,10 @@ impl Books {
 
     fn replay(&mut self, record: Record, limits: Limits, now_ms: i64) {
         match record {
-            Record::Start { key, sure_since_ms, cursors } => {
+            Record::Start { key, sure_since_ms, notes } => {
                 self.ids = Ids::with_key(key, limits.ids, i64::MIN);
                 self.ids.doubt(sure_since_ms);
-                self.cursors = cursors;
+                self.notes = notes;
             }
             Record::Ids { since_ms, hashes } => self.ids.restore(since_ms, &hashes.0),
             Record::Files(files) => files.into_iter().for_each(|file| self.files.know(file, now_ms)),
@@ -177,8 +179,20 @@ impl Books {
         for (path, length) in commit.lengths {
             self.files.commit(&path, length, now_ms);
         }
+        for (other, ended) in &commit.ended {
+            self.tally.end(other, ended);
+        }
         self.tally.add(commit.sums);
-        self.cursors.extend(commit.cursors);
+        let mut shared = self.shared.notes();
+        for (name, value) in commit.notes {
+            if let Some(value) = value {
+                shared.insert(Arc::clone(&name), Arc::clone(&value));
+                self.notes.insert(name, value);
+            } else {
+                shared.remove(&name);
+                self.notes.remove(&name);
+            }
+        }
     }
 
     /// Begins a segment when the last one failed, has grown long, or holds ids that are forgotten now.
@@ -194,7 +208,7 @@ impl Books {
         let start = Record::Start {
             key: self.ids.key(),
             sure_since_ms: self.ids.sure_since_ms(),
-            cursors: self.cursors.clone(),
+            notes: self.notes.clone(),
         };
         let files = Record::Files(self.files.records(now_ms.saturating_sub(LATE_KEPT_MS)));
         let totals = Record::Totals(self.tally.sums());
@@ -216,9 +230,9 @@ impl Books {
                 }
             }
         })?;
-        let commit =
-            Commit { ids: Packed(batch.ids), lengths, sums: batch.differences.sums, cursors: batch.cursors };
-        if commit.ids.0.is_empty() && commit.sums.is_empty() && commit.cursors.is_empty() {
+        let (notes, ended) = (batch.notes, batch.ended);
+        let commit = Commit { ids: Packed(batch.ids), lengths, sums: batch.differences.sums, notes, ended };
+        if commit.is_empty() {
             return Ok(batch.answers);
         }
         let records = [Record::Committed(commit)];
@@ -241,8 +255,12 @@ impl Books {
         let mut met = HashSet::new();
         for chunk in chunks {
             let mut answer = Committed::default();
+            for Ended { series, other } in &chunk.ended {
+                batch.differences.end(other, series);
+                batch.ended.entry(Arc::clone(other)).or_default().insert(Arc::clone(series));
+            }
             for entry in &chunk.entries {
-                let hash = self.ids.hash(&entry.id);
+                let hash = self.ids.hash(&entry.log_group, &entry.id);
                 let is_fresh = !self.ids.contains(hash) && met.insert(hash);
                 let amounts = if is_fresh { &entry.amounts } else { &entry.repeated };
                 for amount in amounts {
@@ -269,9 +287,8 @@ impl Books {
                 lines.count += 1;
             }
             batch.answers.push(answer);
-            if let Some(cursor) = &chunk.cursor {
-                batch.cursors.insert(cursor.name.clone(), cursor.value.clone());
-            }
+            let notes = chunk.notes.iter().map(|note| (Arc::clone(&note.name), note.value.clone()));
+            batch.notes.extend(notes);
         }
         Ok(batch)
     }
@@ -326,16 +343,12 @@ impl Books {
     /// Lets readers see what is new besides the totals.
     fn publish(&self) {
         self.shared.known_since_ms.store(self.ids.known_since_ms(), Ordering::Relaxed);
-        let mut cursors = self.shared.cursors.lock().unwrap_or_else(PoisonError::into_inner);
-        if *cursors != self.cursors {
-            cursors.clone_from(&self.cursors);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Amount, Cursor, Entry};
+    use super::super::{Amount, Entry, Note};
     use super::*;
     use crate::journal::simulated::{Fault, Loss, SimulatedDisk};
     use crate::logs::archive::Line;
@@ -377,8 +390,9 @@ mod tests {
     }
 
     fn chunk(ids: &str) -> Chunk {
-        let cursor = ids.chars().last().map(|id| Cursor { name: "pull".into(), value: id.to_string() });
-        Chunk { entries: ids.chars().map(entry).collect(), cursor }
+        let note = |id: char| Note { name: "pull".into(), value: Some(id.to_string().into()) };
+        let notes = ids.chars().last().map(note).into_iter().collect();
+        Chunk { entries: ids.chars().map(entry).collect(), notes, ended: Vec::new() }
     }
 
     fn open(disk: &SimulatedDisk, now: Timestamp) -> Result<Books, StartError> {
@@ -458,7 +472,7 @@ mod tests {
             assert_eq!(lines, once.into_iter().collect::<String>(), "{told}: {:?}", disk.contents());
             assert_eq!(total(books, "fresh"), lines.len(), "{told}");
             let last = deliveries.last().and_then(|ids| ids.chars().last()).map(String::from);
-            assert_eq!(books.cursors.get("pull").cloned(), last, "{told}");
+            assert_eq!(books.notes.get("pull").map(ToString::to_string), last, "{told}");
         };
         let books = open(&disk, days[2]).unwrap();
         check(&books);
@@ -582,7 +596,7 @@ mod tests {
         let disk = SimulatedDisk::default();
         let mut books = open(&disk, at(FIRST_DAY)).unwrap();
         let mut quiet = chunk("c");
-        quiet.cursor = None;
+        quiet.notes.clear();
         quiet.entries[0].repeated.clear();
         books.commit(&[chunk("ab")], at(FIRST_DAY)).remove(0).unwrap();
         // The sync of the record fails, and no later sync can save it: only a new segment can.
@@ -591,7 +605,7 @@ mod tests {
         disk.lose(Loss::Kill);
         disk.limit(Some(0));
         let mut books = open(&disk, at(FIRST_DAY)).unwrap();
-        assert!(books.ids.contains(books.ids.hash("c")));
+        assert!(books.ids.contains(books.ids.hash("/aws/a", "c")));
         books.commit(&[quiet.clone()], at(FIRST_DAY)).remove(0).unwrap_err();
         disk.limit(None);
         assert_eq!(books.commit(&[quiet], at(FIRST_DAY)).remove(0).unwrap().duplicates, 1);

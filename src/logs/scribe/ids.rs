@@ -52,8 +52,9 @@ impl Ids {
     }
 
     /// The hash under which an id is known.
-    pub(crate) fn hash(&self, id: &str) -> u64 {
-        keyed_hash(self.key, id.as_bytes())
+    /// Senders may count their ids in each log group.
+    pub(crate) fn hash(&self, log_group: &str, id: &str) -> u64 {
+        keyed_hash(self.key, &[log_group.as_bytes(), b"\n", id.as_bytes()].concat())
     }
 
     pub(crate) fn contains(&self, hash: u64) -> bool {
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn an_id_is_known_for_one_to_two_generations_and_the_window_says_so() {
         let mut ids = Ids::new(100, 1_000);
-        let (first, second) = (ids.hash("a"), ids.hash("b"));
+        let (first, second) = (ids.hash("g", "a"), ids.hash("g", "b"));
         ids.add(&[first]);
         assert!(!ids.turn_if_due(1, 1_000 + GENERATION_MS - 1));
         assert_eq!(ids.known_since_ms(), 1_000);

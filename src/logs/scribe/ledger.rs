@@ -1,10 +1,12 @@
 //! What the ledger remembers: a checkpoint says everything, and a record of each commit what changed.
 
+use super::Notes;
 use super::ids::Packed;
 use super::tally::Sums;
 use crate::logs::archive::files::FileRecord;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Of the records; a rise makes older versions of the program refuse the ledger.
 pub(crate) const VERSION: u32 = 1;
@@ -18,7 +20,7 @@ pub(crate) enum Record {
         key: [u64; 2],
         /// Before this instant ids may be missing.
         sure_since_ms: i64,
-        cursors: BTreeMap<String, String>,
+        notes: Notes,
     },
     /// A piece of a generation of ids; the older generation comes first.
     Ids {
@@ -44,6 +46,15 @@ pub(crate) struct Commit {
     pub(crate) lengths: BTreeMap<String, u64>,
     /// What is added to the totals.
     pub(crate) sums: Sums,
-    /// Pull cursors that moved.
-    pub(crate) cursors: BTreeMap<String, String>,
+    /// Notes that are new, and those that are gone.
+    pub(crate) notes: BTreeMap<Arc<str>, Option<Arc<str>>>,
+    /// Series that end before the sums are added, by family.
+    pub(crate) ended: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+impl Commit {
+    /// Whether it changes nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ids.0.is_empty() && self.sums.is_empty() && self.notes.is_empty() && self.ended.is_empty()
+    }
 }

@@ -82,6 +82,18 @@ impl Tally {
         }
     }
 
+    /// Ends series of a family.
+    pub(crate) fn end(&mut self, other: &str, ended: &BTreeSet<Arc<str>>) {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = Arc::make_mut(&mut totals);
+        for series in ended {
+            totals.remove(series);
+            if let Some(family) = self.families.get_mut(other) {
+                family.remove(series);
+            }
+        }
+    }
+
     /// All totals, for a checkpoint.
     pub(crate) fn sums(&self) -> Sums {
         let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,12 +114,39 @@ impl Tally {
     }
 }
 
+impl Differences {
+    /// Takes back what was put under a series that ends now.
+    pub(crate) fn end(&mut self, other: &str, series: &str) {
+        if let Some(sums) = self.sums.get_mut(other) {
+            sums.remove(series);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn amount(series: &str, other: &str, amount: u64) -> Amount {
         Amount { series: series.into(), other: other.into(), amount }
+    }
+
+    #[test]
+    fn a_series_that_ended_begins_at_0() {
+        let mut tally = Tally::new(2);
+        let mut differences = Differences::default();
+        tally.put(&amount("a", "o", 7), &mut differences);
+        tally.put(&amount("b", "o", 1), &mut differences);
+        tally.add(differences.sums);
+        let mut differences = Differences::default();
+        tally.put(&amount("a", "o", 5), &mut differences);
+        differences.end("o", "a");
+        tally.end("o", &BTreeSet::from(["a".into()]));
+        tally.put(&amount("c", "o", 2), &mut differences);
+        tally.add(differences.sums);
+        let totals = tally.share().lock().unwrap().clone();
+        let found: Vec<_> = totals.iter().map(|(series, total)| (&**series, *total)).collect();
+        assert_eq!(found, [("b", 1), ("c", 2)]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Calls of the AWS query protocol (form in, XML out) for Redshift and RDS: a handful of small calls, whose SDK crates would be a
-//! third of the build.
+//! Calls of AWS that we sign ourselves, form in and XML out or JSON both ways, for Redshift, RDS, ElastiCache and MemoryDB: a handful of
+//! small calls, whose SDK crates would be a third of the build.
 
 use super::sign::Signer;
 use super::{Aws, CallResult, Place, failure};
@@ -28,6 +28,10 @@ pub(super) const REDSHIFT: Query =
     Query { service: "redshift", service_id: "REDSHIFT", version: "2012-12-01" };
 /// <https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/>
 pub(super) const RDS: Query = Query { service: "rds", service_id: "RDS", version: "2014-10-31" };
+
+/// <https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/>
+pub(super) const ELASTICACHE: Query =
+    Query { service: "elasticache", service_id: "ELASTICACHE", version: "2015-02-02" };
 
 /// A field of a call: its name and value.
 pub type Field<'a> = (&'a str, &'a str);
@@ -123,8 +127,10 @@ impl Aws {
 
     fn url(&self, service: &str, service_id: &str, signer: &Signer) -> Result<Url, Problem> {
         let end = if signer.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        // The one whose address is not its name in signatures.
+        let host = if service == "memorydb" { "memory-db" } else { service };
         let text =
-            self.endpoint(service_id).unwrap_or_else(|| format!("https://{service}.{}.{end}", signer.region));
+            self.endpoint(service_id).unwrap_or_else(|| format!("https://{host}.{}.{end}", signer.region));
         text.parse().map_err(|why: String| {
             Problem::new(Reason::Aws, format!("the endpoint of {service} cannot be used")).because(why)
         })

@@ -1,4 +1,4 @@
-//! Logins by IAM: a signed token for RDS and Aurora, short-lived credentials for Redshift; and whether a cluster is paused.
+//! Logins by IAM: a signed token for RDS, Aurora, ElastiCache and MemoryDB, short-lived credentials for Redshift; and whether a cluster is paused.
 
 use super::query::{Call, RDS, REDSHIFT, element, elements, system_time};
 use super::{Aws, Place};
@@ -26,6 +26,12 @@ pub enum Cluster {
     Rds(String),
     /// An instance of RDS or Aurora, by its identifier.
     RdsInstance(String),
+    /// A replication group of ElastiCache, by its identifier.
+    Elasticache(String),
+    /// A serverless cache of ElastiCache, by its name.
+    ElasticacheServerless(String),
+    /// A cluster of MemoryDB, by its name.
+    Memorydb(String),
 }
 
 /// What to log in with.
@@ -43,7 +49,9 @@ impl Cluster {
     /// The cluster that a host name of AWS belongs to.
     ///
     /// `<cluster>.<id>.<region>.redshift.amazonaws.com`, `<workgroup>.<account>.<region>.redshift-serverless.amazonaws.com`,
-    /// `<cluster>.cluster-<id>.<region>.rds.amazonaws.com`, `<instance>.<id>.<region>.rds.amazonaws.com`
+    /// `<cluster>.cluster-<id>.<region>.rds.amazonaws.com`, `<instance>.<id>.<region>.rds.amazonaws.com`,
+    /// `clustercfg.<cluster>.<id>.memorydb.<region>.amazonaws.com`, `<master|replica|clustercfg>.<group>.<id>.<zone>.cache.amazonaws.com`,
+    /// `<cache>-<id>.serverless.<zone>.cache.amazonaws.com`
     pub fn of_host(host: &str) -> Option<Self> {
         let host = host.trim_end_matches(".cn");
         let mut labels = host.split('.');
@@ -56,13 +64,35 @@ impl Cluster {
             }
             () if host.ends_with(".rds.amazonaws.com") && of_cluster => Some(Self::Rds(first)),
             () if host.ends_with(".rds.amazonaws.com") => Some(Self::RdsInstance(first)),
-            () => None,
+            () => Self::of_store_host(host),
         }
     }
 
-    /// The region in a host name of AWS.
+    /// <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Endpoints.html>
+    fn of_store_host(host: &str) -> Option<Self> {
+        let labels: Vec<&str> = host.strip_suffix(".amazonaws.com")?.split('.').collect();
+        match labels.as_slice() {
+            ["clustercfg", name, _, "memorydb", _] => Some(Self::Memorydb((*name).to_owned())),
+            ["master" | "replica" | "clustercfg", name, _, _, "cache"] => {
+                Some(Self::Elasticache((*name).to_owned()))
+            }
+            [name, "serverless", _, "cache"] => {
+                Some(Self::ElasticacheServerless(name.rsplit_once('-')?.0.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The region in a host name of AWS. Those of ElastiCache have only a short word for it.
     pub fn region_of_host(host: &str) -> Option<String> {
-        Self::of_host(host)?;
+        match Self::of_host(host)? {
+            Self::Memorydb(_) => {
+                let host = host.trim_end_matches(".cn").trim_end_matches(".amazonaws.com");
+                return host.rsplit('.').next().map(str::to_owned);
+            }
+            Self::Elasticache(_) | Self::ElasticacheServerless(_) => return None,
+            Self::Redshift(_) | Self::RedshiftServerless(_) | Self::Rds(_) | Self::RdsInstance(_) => {}
+        }
         host.trim_end_matches(".cn").trim_end_matches(".amazonaws.com").rsplit('.').nth(1).map(str::to_owned)
     }
 }
@@ -89,7 +119,58 @@ impl Aws {
             Cluster::RedshiftServerless(workgroup) => {
                 self.serverless_credentials(workgroup, place, database, deadline).await
             }
+            Cluster::Elasticache(_) | Cluster::ElasticacheServerless(_) | Cluster::Memorydb(_) => {
+                let what = format!("{cluster:?} is no database that can be logged in to with SQL");
+                Err(Problem::new(Reason::Auth, what).hint("check cluster: of the target"))
+            }
         }
+    }
+
+    /// What a user of ElastiCache or MemoryDB has as password: a presigned request `connect`. Nobody is asked for it.
+    /// <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html>
+    /// <https://docs.aws.amazon.com/memorydb/latest/devguide/auth-iam.html>
+    ///
+    /// # Errors
+    /// `credentials`, or `auth` when this is neither of the two.
+    pub async fn store_token(
+        &self,
+        cluster: &Cluster,
+        place: &Place,
+        user: &str,
+    ) -> Result<Zeroizing<String>, Problem> {
+        let (service, name, kind) = match cluster {
+            Cluster::Elasticache(name) => ("elasticache", name, ""),
+            Cluster::ElasticacheServerless(name) => ("elasticache", name, "&ResourceType=ServerlessCache"),
+            Cluster::Memorydb(name) => ("memorydb", name, ""),
+            Cluster::Redshift(_)
+            | Cluster::RedshiftServerless(_)
+            | Cluster::Rds(_)
+            | Cluster::RdsInstance(_) => {
+                let what = format!("{cluster:?} is neither ElastiCache nor MemoryDB");
+                return Err(Problem::new(Reason::Auth, what).hint("check cluster: of the target"));
+            }
+        };
+        let user = super::query::encoded(user);
+        let address = format!("{}/?Action=connect&User={user}{kind}", name.to_ascii_lowercase());
+        self.presigned(service, place, address).await
+    }
+
+    /// An address with its signature, without the scheme in front.
+    async fn presigned(
+        &self,
+        service: &str,
+        place: &Place,
+        address: String,
+    ) -> Result<Zeroizing<String>, Problem> {
+        let now = system_time();
+        let signer = self.signer(place, now).await?;
+        let uri = format!("https://{address}");
+        let request = signer.sign(service, ("GET", &uri, &[], &[]), Some(TOKEN_LIFE), now)?;
+        let mut token = Zeroizing::new(address);
+        for (name, value) in request.params() {
+            token.push_str(&format!("&{name}={}", super::query::encoded(value)));
+        }
+        Ok(token)
     }
 
     /// A presigned request `connect` is the password; nobody is asked for it.
@@ -99,15 +180,8 @@ impl Aws {
         (host, port): (&str, u16),
         user: &str,
     ) -> Result<Login, Problem> {
-        let now = system_time();
-        let signer = self.signer(place, now).await?;
         let address = format!("{host}:{port}/?Action=connect&DBUser={}", super::query::encoded(user));
-        let uri = format!("https://{address}");
-        let request = signer.sign("rds-db", ("GET", &uri, &[], &[]), Some(TOKEN_LIFE), now)?;
-        let mut token = Zeroizing::new(address);
-        for (name, value) in request.params() {
-            token.push_str(&format!("&{name}={}", super::query::encoded(value)));
-        }
+        let token = self.presigned("rds-db", place, address).await?;
         let expires = Timestamp::now().saturating_add(TOKEN_LIFE).unwrap_or(Timestamp::MAX);
         Ok(Login { user: user.to_owned(), password: token, expires })
     }
@@ -176,7 +250,10 @@ impl Aws {
         deadline: Instant,
     ) -> Result<Option<bool>, Problem> {
         let (service, operation, field, name, element_name, status) = match cluster {
-            Cluster::RedshiftServerless(_) => return Ok(None),
+            Cluster::RedshiftServerless(_)
+            | Cluster::Elasticache(_)
+            | Cluster::ElasticacheServerless(_)
+            | Cluster::Memorydb(_) => return Ok(None),
             Cluster::Redshift(name) => {
                 (REDSHIFT, "DescribeClusters", "ClusterIdentifier", name, "Cluster", "ClusterStatus")
             }
@@ -228,6 +305,18 @@ mod tests {
                 Some(Cluster::RdsInstance("o-1".into())),
                 Some("eu-west-1"),
             ),
+            (
+                "clustercfg.s.abc.memorydb.eu-west-1.amazonaws.com",
+                Some(Cluster::Memorydb("s".into())),
+                Some("eu-west-1"),
+            ),
+            ("master.c.abc.euw1.cache.amazonaws.com", Some(Cluster::Elasticache("c".into())), None),
+            (
+                "my-c-abc.serverless.euw1.cache.amazonaws.com",
+                Some(Cluster::ElasticacheServerless("my-c".into())),
+                None,
+            ),
+            ("c-001.abc.0001.euw1.cache.amazonaws.com", None, None),
             ("o.abc.rds.cn-north-1.example.cn", None, None),
             ("db.internal", None, None),
         ] {

@@ -4,7 +4,7 @@ use super::Session;
 use super::failure;
 use crate::check::{Problem, Reason};
 use crate::config::secret::Vault;
-use crate::config::target::{Auth, Port, Server, Target, Tls};
+use crate::config::target::{Auth, Server, Target, Tls};
 use crate::net::aws::Cluster;
 use crate::net::stream::{self, Capped, Limit};
 use crate::net::tls;
@@ -71,7 +71,7 @@ pub(super) async fn login(
         problem
     };
     let host = vault.text(&target.host).await.map_err(named)?;
-    let port = port(target, vault).await.map_err(named)?;
+    let port = vault.port(target.port.as_ref(), usual_port(target)).await.map_err(named)?;
     // Empty where AWS names the user, below.
     let mut user = match target.login_role() {
         Some(role) => vault.text(role).await.map_err(named)?,
@@ -97,7 +97,7 @@ pub(super) async fn login(
     let tls = match target.tls {
         Tls::Disable => None,
         Tls::Require | Tls::VerifyCa | Tls::VerifyFull => {
-            Some((rules(server).await.map_err(named)?, host.clone()))
+            Some((tls::rules(target).await.map_err(named)?, host.clone()))
         }
     };
     config.ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable });
@@ -126,25 +126,11 @@ pub(super) async fn login(
     settle(server, open, timeout).await
 }
 
-async fn port(target: &Target, vault: &Vault) -> Result<u16, Problem> {
-    let usual = match target.cluster() {
+fn usual_port(target: &Target) -> u16 {
+    match target.cluster() {
         Some(Cluster::Redshift(_) | Cluster::RedshiftServerless(_)) => REDSHIFT_PORT,
         _ => PORT,
-    };
-    let reference = match &target.port {
-        None => return Ok(usual),
-        Some(Port::Plain(port)) => return Ok(*port),
-        Some(Port::Kept(reference)) => reference,
-    };
-    let Some(text) = vault.optional(reference).await? else { return Ok(usual) };
-    let port = text.expose().trim().parse().ok().filter(|port| *port > 0);
-    port.ok_or_else(|| Problem::new(Reason::Secret, format!("{reference} is not a port")))
-}
-
-async fn rules(server: &Server) -> Result<Arc<ClientConfig>, Problem> {
-    let (mode, ca) = (server.target.tls, server.target.ca.clone());
-    let read = task::blocking(move || tls::client(mode, ca.as_deref())).await;
-    read.unwrap_or_else(|error| Err(Problem::new(Reason::Tls, "could not set up TLS").because(error)))
+    }
 }
 
 type Started = (Client, Task<Result<(), Error>>, Option<String>);

@@ -1,4 +1,4 @@
-//! Refused logins are repeated ever less often: databases lock accounts.
+//! Refused logins are repeated ever less often: databases lock accounts, and AWS counts calls.
 
 use std::time::Duration;
 use tokio::time::Instant;
