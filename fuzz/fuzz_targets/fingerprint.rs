@@ -13,6 +13,10 @@ fuzz_target!(|sql: &[u8]| {
     assert_eq!(shape(form.as_bytes(), dialect), form);
     assert_eq!(fingerprint(form.as_bytes(), dialect), fingerprint(sql, dialect));
     assert!(statement(sql, dialect).len() <= 100);
+    // The fuzzer learns the number, and a name may have it.
+    if sql.windows(CANARY.len()).any(|window| window == CANARY.as_bytes()) {
+        return;
+    }
     // A number between spaces can only be a literal, or part of one.
     let planted = [b"select ".as_slice(), sql, b" ", CANARY.as_bytes(), b" "].concat();
     let text = String::from_utf8_lossy(&planted).into_owned();

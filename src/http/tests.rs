@@ -485,6 +485,5 @@ async fn a_door_takes_whole_bodies_up_to_its_size_by_post_alone() {
     assert_eq!(post("Content-Length: 1001\r\n", "").await.status, 413);
     let chunk = format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001));
     assert_eq!(post("Transfer-Encoding: chunked\r\n", &chunk).await.status, 413);
-    assert_eq!(post("Content-Encoding: gzip\r\nContent-Length: 0\r\n", "").await.status, 415);
     assert_eq!(stage.ask("GET /door", &[]).await.status, 405);
 }

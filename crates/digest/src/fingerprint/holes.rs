@@ -55,7 +55,8 @@ impl Pieces<'_> {
                 (Some(Piece::Value), Class::Quote) if byte != b'`' => Hole::Text(byte),
                 (Some(Piece::Value), Class::Letter) => {
                     start += 1;
-                    Hole::Text(self.byte(start)?)
+                    // What is torn after its letter is a value too, up to the end.
+                    Hole::Text(self.byte(start).filter(|byte| matches!(byte, b'\'' | b'"'))?)
                 }
                 (None, Class::Symbol) => Hole::Comment,
                 (Some(Piece::Value), Class::Symbol) if byte == b'?' => continue,
