@@ -22,11 +22,15 @@ pub fn parse(events: &[LogEvent<'_>], parser: &Parser, each: &mut dyn FnMut(usiz
         Parser::Plain => vec![true; events.len()],
         Parser::MySqlSlow => {
             let mut parsed = Vec::with_capacity(events.len());
+            // One for all: it remembers statements that came before, and reads those again faster.
+            let mut session = Session::default();
             // What begins with a header begins an entry, whatever stands open before it.
             for part in events.chunk_by(|_, next| !opens(&next.message)) {
                 let first = parsed.len();
                 let joined = Joined::new(part);
-                slow_log(&joined, &mut parsed, &mut |at, event| each(first + at, Found::SlowQuery(event)));
+                slow_log(&joined, &mut session, &mut parsed, &mut |at, event| {
+                    each(first + at, Found::SlowQuery(event));
+                });
             }
             parsed
         }
@@ -83,13 +87,18 @@ impl<'a> Joined<'a> {
     }
 }
 
-fn slow_log(joined: &Joined<'_>, parsed: &mut Vec<bool>, each: &mut dyn FnMut(usize, &Event<'_>)) {
+fn slow_log(
+    joined: &Joined<'_>,
+    session: &mut Session,
+    parsed: &mut Vec<bool>,
+    each: &mut dyn FnMut(usize, &Event<'_>),
+) {
     let first = parsed.len();
     parsed.resize(first + joined.ends.len(), false);
     let parsed = parsed.get_mut(first..).unwrap_or_default();
-    let (mut session, mut at) = (Session::default(), 0);
+    let mut at = 0;
     loop {
-        match mysql_slow::next_entry(joined.from(at), End::OfInput, &mut session) {
+        match mysql_slow::next_entry(joined.from(at), End::OfInput, session) {
             mysql_slow::Step::Event { event, used } => {
                 joined.mark(at, at + used, parsed);
                 each(joined.message(at), &event);
