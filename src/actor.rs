@@ -65,6 +65,7 @@ pub async fn live<C: Check>(job: Job<C>, board: Arc<Board>, stop: CancellationTo
             report.ends.iter().filter_map(|end| Some(end.result.as_ref().err()?.reason)).collect();
         state.note(&job.key, &report);
         state.back_off(reasons.contains(&Reason::Panic), job.every);
+        board.asked(&job.key, &check.questions());
         board.publish(&job.key, report);
         // Nothing is left behind by most failures, and then there is nothing to do.
         if !reasons.is_empty()
@@ -329,6 +330,7 @@ mod tests {
                 timeout: TIMEOUT,
                 keep_for: None,
                 limit: 10,
+                headlines: &[],
                 labels: BTreeMap::new(),
                 thresholds: Vec::new(),
             };

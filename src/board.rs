@@ -5,15 +5,18 @@
 
 mod card;
 mod families;
+pub mod history;
 pub mod view;
 
 pub use card::{Card, Last, State};
 pub use families::families;
 
-use crate::check::{Problem, Report};
+use crate::check::headline::Headline;
+use crate::check::{Endpoint, Problem, Report};
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use metrics::{Answer, Part, Snapshot};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -51,6 +54,8 @@ pub struct Spec {
     pub keep_for: Option<Duration>,
     /// Label sets per family.
     pub limit: usize,
+    /// What people want to see first.
+    pub headlines: &'static [Headline],
     /// Labels of the configuration: the check's and the target's.
     pub labels: BTreeMap<String, String>,
     /// Limits for the bundled rules.
@@ -141,6 +146,25 @@ impl Board {
         self.show(&cards);
     }
 
+    /// Notes what a check asks its ends, for the page.
+    pub fn asked(&self, key: &Key, questions: &[(Endpoint, Cow<'_, str>)]) {
+        let mut cards = self.cards();
+        if cards.get(key).is_none_or(|card| card.asks(questions)) {
+            return;
+        }
+        // Many checks ask the same, so all of them share one text.
+        let known = |text: &str| {
+            let texts = || cards.values().flat_map(Card::questions);
+            texts()
+                .find(|(_, known)| **known == *text)
+                .map_or_else(|| Arc::from(text), |(_, known)| Arc::clone(known))
+        };
+        let questions = questions.iter().map(|(endpoint, text)| (*endpoint, known(text))).collect();
+        if let Some(card) = cards.get_mut(key) {
+            card.ask(questions);
+        }
+    }
+
     /// Notes when a check runs next, for the page.
     pub fn plan(&self, key: &Key, next: Instant) {
         if let Some(card) = self.cards().get_mut(key) {
@@ -212,8 +236,16 @@ mod tests {
         let labels = BTreeMap::from([("team".to_owned(), "core".to_owned())]);
         let thresholds = vec![("silence", 600.0)];
         let limit = 3;
-        let spec =
-            Spec { check_type: "test", every: EVERY, timeout: TIMEOUT, keep_for, limit, labels, thresholds };
+        let spec = Spec {
+            check_type: "test",
+            every: EVERY,
+            timeout: TIMEOUT,
+            keep_for,
+            limit,
+            headlines: &[],
+            labels,
+            thresholds,
+        };
         board.register(&key(), spec);
         board
     }

@@ -1,6 +1,9 @@
 //! What a check is, what a run of it gives, and the closed set of reasons for which it can fail.
 
+pub mod headline;
+
 use crate::net::Clients;
+use headline::Headline;
 use jiff::Timestamp;
 use metrics::{Answer, Handle};
 use serde_json::Value;
@@ -36,6 +39,9 @@ pub trait Check: Sized + Send + 'static {
     /// What it must be allowed to do, and what is lost without.
     const NEEDS: &'static [Need];
 
+    /// What people want to see first, the best first: the page shows the first that has a sample. Without any, the first family.
+    const HEADLINES: &'static [Headline] = &[];
+
     /// The families that it can give, for the catalogue and the collision check.
     fn families(config: &Self::Config) -> Vec<Handle>;
 
@@ -63,6 +69,11 @@ pub trait Check: Sized + Send + 'static {
     /// What was known before this process started, for a check whose runs cost money: asked once, before the first run.
     fn recall(&mut self, _now: Timestamp) -> impl Future<Output = Recalled> + Send {
         async { Recalled::default() }
+    }
+
+    /// What it asks each end, as far as it is known: statements or calls, for the page. Literals of the configuration are masked.
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        Vec::new()
     }
 
     /// What the last run learned of the servers: version, role, columns in use. For `doctor`.

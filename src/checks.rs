@@ -11,6 +11,7 @@ pub mod redshift_inflight;
 pub mod sql_query;
 
 use self::redis::Redis;
+use crate::check::headline::Headline;
 use crate::check::{Check, Endpoint, Need};
 use crate::columns;
 use crate::config::fault::Faults;
@@ -117,6 +118,8 @@ pub struct Kind {
     pub sql: bool,
     /// Its ends.
     pub ends: &'static [Endpoint],
+    /// What people want to see first.
+    pub headlines: &'static [Headline],
     /// What it must be allowed to do.
     pub needs: &'static [Need],
     /// Reads its own keys; the third argument are the words that were accepted elsewhere in the mapping.
@@ -195,6 +198,7 @@ impl Kind {
             target: C::TARGET,
             sql: C::SQL,
             ends: C::ENDS,
+            headlines: C::HEADLINES,
             needs: C::NEEDS,
             read,
             schema: |generator| C::Config::json_schema(generator),

@@ -135,6 +135,7 @@ impl Template {
             timeout: discover::TIMEOUT,
             keep_for: None,
             limit: DEFAULT_LIMIT,
+            headlines: &[],
             labels: self.envelope.labels.clone(),
             thresholds: Vec::new(),
         }
@@ -203,6 +204,7 @@ impl Assignment {
             timeout: self.timeout,
             keep_for: self.keep_for,
             limit: self.limit,
+            headlines: self.config.kind().headlines,
             labels: self.labels.clone(),
             thresholds: self.thresholds.clone(),
         }

@@ -4,9 +4,11 @@ use super::Spec;
 use super::families::{
     CAPPED, DUPLICATES, DURATION, ENDPOINT_UP, FAILURES, INTERVAL, LAST_SUCCESS, RUNS, SAMPLES, THRESHOLD, UP,
 };
+use super::history::History;
 use crate::check::{Endpoint, Listing, Problem, Reason, Report};
 use jiff::Timestamp;
 use metrics::{Answer, Part};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,6 +27,8 @@ pub struct Card {
     last: Option<Last>,
     last_success: Option<Timestamp>,
     next: Option<Instant>,
+    history: Arc<History>,
+    questions: Vec<(Endpoint, Arc<str>)>,
     /// Counters, thresholds and what is known of the last run: always shown.
     own: Option<Arc<Part>>,
     /// What holds whether the last run succeeded or not.
@@ -104,6 +108,8 @@ impl Card {
             last: None,
             last_success: None,
             next: None,
+            history: Arc::default(),
+            questions: Vec::new(),
             own: None,
             facts: Vec::new(),
             ends: Vec::new(),
@@ -144,6 +150,27 @@ impl Card {
     /// When the check runs next.
     pub fn next(&self) -> Option<Instant> {
         self.next
+    }
+
+    /// How its values went.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// What it asks its ends.
+    pub fn questions(&self) -> impl Iterator<Item = &(Endpoint, Arc<str>)> {
+        self.questions.iter()
+    }
+
+    pub(super) fn asks(&self, questions: &[(Endpoint, Cow<'_, str>)]) -> bool {
+        let same = |(known, asked): (&(Endpoint, Arc<str>), &(Endpoint, Cow<'_, str>))| {
+            known.0 == asked.0 && *known.1 == *asked.1
+        };
+        self.questions.len() == questions.len() && self.questions.iter().zip(questions).all(same)
+    }
+
+    pub(super) fn ask(&mut self, questions: Vec<(Endpoint, Arc<str>)>) {
+        self.questions = questions;
     }
 
     /// Ended runs and failures of all reasons.
@@ -254,6 +281,9 @@ impl Card {
                     }
                     self.duplicates += answer.seal() as u64;
                     count += answer.len();
+                    let (headlines, every, now) =
+                        (self.spec.headlines, self.spec.every, report.ended.as_second());
+                    Arc::make_mut(&mut self.history).record(&answer, headlines, every, now);
                     let samples = self.part(answer, started, None, Some(expires));
                     let fresh = self.part(self.lights(end.endpoint, own, 1.0), started, None, Some(expires));
                     let overdue =

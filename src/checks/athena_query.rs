@@ -17,6 +17,7 @@ use metrics::{Answer, Handle, Metric, Unit};
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -170,6 +171,10 @@ impl Check for AthenaQuery {
             self.spending.stopped(Box::pin(self.athena.stop_left(&id))).await;
         }
         recalled
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        vec![(Endpoint::Own, digest::mask(self.athena.sql(), Dialect::Trino).into())]
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

@@ -20,6 +20,7 @@ use metrics::{Answer, Handle, Metric, Unit};
 use schemars::JsonSchema;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -184,6 +185,10 @@ impl Check for LogsInsights {
             self.spending.stopped(Box::pin(self.insights.stop_left(&id))).await;
         }
         recalled
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        vec![(Endpoint::Own, digest::mask(self.insights.query(), digest::Dialect::Postgres).into())]
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

@@ -5,6 +5,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use crate::check::headline::Headline;
 use crate::check::{Check, Context, End, Endpoint, Listing, Need, Outcome, Problem, Reason};
 use crate::net::Clients;
 use crate::net::aws::{Aws, Place, Service, StoreCluster, StoreShard, StoreSnapshot};
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -107,6 +109,10 @@ impl Check for MemoryDb {
     const EVERY: Option<Duration> = Some(Duration::from_mins(5));
     const TARGET: bool = false;
     const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+    const HEADLINES: &'static [Headline] = &[
+        Headline::sum("aws_memorydb_shard_nodes_available", "nodes available"),
+        Headline::sum("aws_elasticache_shard_nodes_available", "nodes available"),
+    ];
     const NEEDS: &'static [Need] = &[
         Need {
             endpoint: Endpoint::Own,
@@ -145,6 +151,15 @@ impl Check for MemoryDb {
             tell(&told, &self.config, &self.counted, context.now)
         });
         Outcome { ends: vec![end] }
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        let [memorydb, elasticache] = Self::NEEDS else { return Vec::new() };
+        let need = match self.config.service {
+            Service::Memorydb => memorydb,
+            Service::Elasticache => elasticache,
+        };
+        vec![(Endpoint::Own, need.grant.replace(' ', "\n").into())]
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

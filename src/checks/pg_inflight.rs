@@ -6,6 +6,7 @@ mod families;
 #[cfg(test)]
 mod tests;
 
+use crate::check::headline::Headline;
 use crate::check::{Check, Context, End, Endpoint, Listing, Need, Outcome, Problem, Reason};
 use crate::config::scalar::Interval;
 use crate::net::Clients;
@@ -18,6 +19,7 @@ use metrics::{Answer, Handle};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -83,6 +85,10 @@ impl Check for PgInflight {
     const WORD: &'static str = "pg_inflight";
     const EVERY: Option<Duration> = Some(Duration::from_secs(30));
     const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+    const HEADLINES: &'static [Headline] = &[
+        Headline::highest("pg_inflight_oldest_seconds", "oldest query"),
+        Headline::sum("pg_inflight_queries", "queries"),
+    ];
     const NEEDS: &'static [Need] = &[
         Need {
             endpoint: Endpoint::Own,
@@ -136,6 +142,10 @@ impl Check for PgInflight {
 
     async fn rest(&mut self) {
         self.link.rest().await;
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        vec![(Endpoint::Own, SQL.into())]
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

@@ -9,6 +9,7 @@ mod tests;
 use super::pg_subscription::server::{
     CLOCK_OFFSET, IS_REPLICA, Server, middle, read_server, right_role, tell_server, wrong_tables,
 };
+use crate::check::headline::Headline;
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
 use crate::config::target::Role;
 use crate::net::Clients;
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use metrics::{Answer, Handle, Metric};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -94,6 +96,10 @@ impl Check for PgReplication {
     const WORD: &'static str = "pg_replication";
     const EVERY: Option<Duration> = Some(Duration::from_secs(30));
     const ENDS: &'static [Endpoint] = &[Endpoint::Publisher];
+    const HEADLINES: &'static [Headline] = &[
+        Headline::highest("pg_replication_slots_retained_bytes", "retained WAL"),
+        Headline::highest("pg_replication_slots_confirmed_flush_lag_bytes", "lag"),
+    ];
     const NEEDS: &'static [Need] = &[
         Need {
             endpoint: Endpoint::Publisher,
@@ -166,6 +172,10 @@ impl Check for PgReplication {
 
     async fn rest(&mut self) {
         self.link.rest().await;
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        self.question.iter().map(|question| (Endpoint::Publisher, question.sql.as_str().into())).collect()
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

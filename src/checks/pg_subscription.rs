@@ -10,6 +10,7 @@ mod statements;
 #[cfg(test)]
 mod tests;
 
+use crate::check::headline::Headline;
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
 use crate::config::target::Role;
 use crate::net::Clients;
@@ -26,6 +27,7 @@ use read::{Id, Slots, Subscriber, Subscription, WORKER_TYPES, read_publisher, re
 use schemars::JsonSchema;
 use serde::Deserialize;
 use server::{CLOCK_OFFSET, IS_REPLICA, Server, middle, right_role, tell_server};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -75,6 +77,10 @@ impl Check for PgSubscription {
     const WORD: &'static str = "pg_subscription";
     const EVERY: Option<Duration> = Some(Duration::from_secs(30));
     const ENDS: &'static [Endpoint] = &[Endpoint::Subscriber, Endpoint::Publisher];
+    const HEADLINES: &'static [Headline] = &[
+        Headline::highest("pg_subscription_lag_bytes", "lag"),
+        Headline::highest("pg_stat_subscription_last_msg_receipt_age_seconds", "silence"),
+    ];
     const NEEDS: &'static [Need] = &[
         Need {
             endpoint: Endpoint::Subscriber,
@@ -184,6 +190,13 @@ impl Check for PgSubscription {
         if let Some(link) = &mut self.publisher {
             link.rest().await;
         }
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        let subscriber =
+            self.question.iter().map(|question| (Endpoint::Subscriber, question.sql.as_str().into()));
+        let publisher = self.publisher.iter().map(|_| (Endpoint::Publisher, statements::PUBLISHER.into()));
+        subscriber.chain(publisher).collect()
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

@@ -11,6 +11,7 @@ mod tell;
 mod tests;
 mod topology;
 
+use crate::check::headline::Headline;
 use crate::check::{Check, Context, End, Endpoint, Need, Outcome, Problem, Reason};
 use crate::config::scalar::Interval;
 use crate::net::Clients;
@@ -22,6 +23,7 @@ use metrics::{Answer, Handle};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -105,6 +107,11 @@ impl Check for Redis {
     const EVERY: Option<Duration> = Some(Duration::from_secs(30));
     const SQL: bool = false;
     const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+    const HEADLINES: &'static [Headline] = &[
+        Headline::sum("redis_up", "nodes up"),
+        Headline::highest("redis_connected_slave_lag_seconds", "replica lag"),
+        Headline::sum("redis_memory_used_bytes", "memory"),
+    ];
     const NEEDS: &'static [Need] = &[
         Need {
             endpoint: Endpoint::Own,
@@ -168,6 +175,11 @@ impl Check for Redis {
         }));
         end.notes = notes(found, end.result.is_ok());
         Outcome { ends: vec![end] }
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        let info = "INFO\nPING\nSLOWLOG LEN\nSLOWLOG GET 5\nof a cluster: CLUSTER MYID, CLUSTER INFO, CLUSTER SHARDS";
+        vec![(Endpoint::Own, info.into())]
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

@@ -11,6 +11,7 @@ mod zone;
 
 pub use zone::{Zone, minutes};
 
+use crate::check::headline::Headline;
 use crate::check::{Check, Context, End, Endpoint, Listing, Need, Outcome, Problem, Reason};
 use crate::config::scalar::Interval;
 use crate::net::Clients;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use serde_json::json;
 use server::{Found, Server};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -118,6 +120,10 @@ impl Check for RedshiftInflight {
     const WORD: &'static str = "redshift_inflight";
     const EVERY: Option<Duration> = Some(Duration::from_mins(5));
     const ENDS: &'static [Endpoint] = &[Endpoint::Own];
+    const HEADLINES: &'static [Headline] = &[
+        Headline::highest("redshift_inflight_oldest_seconds", "oldest query"),
+        Headline::sum("redshift_inflight_queries", "queries"),
+    ];
     const NEEDS: &'static [Need] = &[
         Need {
             endpoint: Endpoint::Own,
@@ -178,6 +184,10 @@ impl Check for RedshiftInflight {
 
     async fn rest(&mut self) {
         self.link.rest().await;
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        self.server.question().into_iter().map(|sql| (Endpoint::Own, sql.into())).collect()
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

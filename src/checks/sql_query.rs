@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use metrics::{Answer, Handle};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The keys of `sql_query`.
@@ -124,6 +125,10 @@ impl Check for SqlQuery {
 
     async fn rest(&mut self) {
         self.link.rest().await;
+    }
+
+    fn questions(&self) -> Vec<(Endpoint, Cow<'_, str>)> {
+        vec![(Endpoint::Own, digest::mask(&self.sql, Dialect::Postgres).into())]
     }
 
     fn learned(&self) -> Vec<(Endpoint, String)> {

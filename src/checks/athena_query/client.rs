@@ -63,6 +63,11 @@ impl Athena {
         }
     }
 
+    /// The statement of the configuration.
+    pub(super) fn sql(&self) -> &str {
+        &self.own.sql
+    }
+
     /// What a run that ran out of time says.
     pub(super) fn late() -> Problem {
         Problem::new(Reason::Timeout, "the query on Athena did not end in time; it is stopped")

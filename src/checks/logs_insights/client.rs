@@ -28,6 +28,11 @@ pub(crate) struct Insights {
 }
 
 impl Insights {
+    /// The query of the configuration.
+    pub(crate) fn query(&self) -> &str {
+        &self.own.query
+    }
+
     pub(crate) fn new(own: &Own, aws: &Arc<Aws>) -> Self {
         let place = Place { region: own.region.clone(), assume_role: own.assume_role.clone() };
         Self { own: own.clone(), place, aws: Arc::clone(aws), client: None, running: None, scanned: None }

@@ -80,6 +80,11 @@ impl Server {
         format!("reads {view}{rights}")
     }
 
+    /// What is asked, once it is known which views there are.
+    pub(super) fn question(&self) -> Option<String> {
+        self.view.map(|view| self.sql(view, true, Written::Plain))
+    }
+
     /// Asks for everything.
     pub(super) async fn ask(&mut self, link: &mut Link, deadline: Instant) -> Result<Found, Problem> {
         let mut found = match self.view {
