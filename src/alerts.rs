@@ -11,6 +11,7 @@ pub mod desk;
 pub mod incident;
 pub mod message;
 pub mod office;
+pub mod open;
 pub mod picture;
 pub mod slack;
 pub mod text;

@@ -3,10 +3,10 @@
 mod basic_auth;
 mod deadline;
 pub mod door;
+pub mod live;
 pub mod logs;
 mod metrics;
 mod negotiate;
-pub mod page;
 mod routes;
 mod tls;
 mod web_config;
@@ -14,7 +14,7 @@ mod web_config;
 #[cfg(test)]
 mod tests;
 
-pub use negotiate::Query;
+pub use negotiate::{Query, decoded};
 pub use web_config::WebConfig;
 
 use crate::task::{self, Task};
@@ -28,6 +28,7 @@ use hyper::body::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use live::Live;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -73,6 +74,8 @@ pub struct Site {
     pub snapshots: Snapshots,
     /// All other pages.
     pub pages: Vec<Page>,
+    /// Pages that go on.
+    pub live: Option<Live>,
     /// Paths that take deliveries.
     pub doors: Vec<Door>,
     /// Whether `/-/ready` says yes.
@@ -83,18 +86,37 @@ pub struct Site {
 
 /// A page that is read with GET.
 pub struct Page {
-    /// Its path, such as `/api/v1/checks`.
+    /// Its path, such as `/api/v1/checks`. One that ends with `/` has pages below it; but `/` alone is only itself.
     pub path: &'static str,
     /// Its `Content-Type`.
     pub content_type: &'static str,
     /// Its `Content-Security-Policy`; [`POLICY`] when it has no need of its own.
     pub policy: &'static str,
-    /// Makes it, on a task of the runtime: it must not wait, and it escapes what it shows of the query.
-    pub body: Arc<dyn Fn(&Query) -> Bytes + Send + Sync>,
+    /// Makes it, on a task of the runtime: it must not wait, and it escapes what it shows of the request. Nothing: there is no such page.
+    pub body: Arc<dyn Fn(&Asked) -> Option<Bytes> + Send + Sync>,
 }
 
-/// Allows a page its own styles and pictures inside it, and nothing else.
-pub const POLICY: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src data:";
+impl Page {
+    /// What stands in a path behind the path of this page; nothing when that is another page's.
+    fn below(&self, path: &str) -> Option<String> {
+        let below = path.strip_prefix(self.path)?;
+        let folder = self.path.len() > 1 && self.path.ends_with('/');
+        (below.is_empty() || folder).then(|| decoded(below))
+    }
+}
+
+/// What was asked for beyond the path of a page.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// What stands behind the path of a page that has pages below it, percent-decoded.
+    pub below: String,
+    /// The parameters.
+    pub query: Query,
+}
+
+/// Allows a page our own styles, scripts and streams, and pictures inside it, and nothing else. Nobody may put it into a frame.
+pub const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Caps and deadlines; tests shrink them.
 #[derive(Clone, Copy, Debug)]
@@ -196,6 +218,8 @@ struct Inner {
     slots: Arc<Semaphore>,
     /// Room for bodies of deliveries.
     held: Semaphore,
+    /// Room for pages that go on.
+    lives: Arc<Semaphore>,
     gate: Gate,
     bodies: metrics::Bodies,
 }
@@ -212,7 +236,8 @@ impl Server {
         let slots = Arc::new(Semaphore::new(limits.connections));
         let held = Semaphore::new(MOST_HELD / routes::HELD_IN + 1);
         let (gate, bodies) = (Gate::default(), metrics::Bodies::default());
-        Self(Arc::new(Inner { site, web, limits, counters, slots, held, gate, bodies }))
+        let lives = Arc::new(Semaphore::new(live::MOST));
+        Self(Arc::new(Inner { site, web, limits, counters, slots, held, lives, gate, bodies }))
     }
 
     /// Serves on these listeners until `stop`; then no connection is accepted, and requests in flight are answered
@@ -313,9 +338,9 @@ impl Inner {
         let pulse = Arc::new(Pulse::default());
         let io = TokioIo::new(Deadlines::new(stream, self.limits, Arc::clone(&pulse)));
         let service = service_fn(|request| {
-            let (server, pulse) = (Arc::clone(self), Arc::clone(&pulse));
+            let (server, pulse, stop) = (Arc::clone(self), Arc::clone(&pulse), stop.clone());
             pulse.begin();
-            async move { Ok::<_, Infallible>(server.answer(request, pulse).await) }
+            async move { Ok::<_, Infallible>(server.answer(request, pulse, stop).await) }
         });
         let mut builder = http1::Builder::new();
         // The deadline of a head is kept in `Deadlines`: hyper's would also end idle connections.

@@ -20,6 +20,7 @@ pub mod http;
 pub mod journal;
 pub mod logs;
 pub mod net;
+pub mod page;
 pub mod run;
 pub mod sinks;
 pub mod spending;

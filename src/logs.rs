@@ -5,6 +5,7 @@ pub mod decode;
 pub mod documents;
 pub mod elasticsearch;
 pub mod firehose;
+pub mod groups;
 pub mod intake;
 mod keyed_hash;
 pub mod parse;

@@ -1,5 +1,6 @@
 //! What the desk has done, for the instruments and the page.
 
+use super::open::Open;
 use crate::check::Reason;
 use jiff::Timestamp;
 use metrics::{Answer, Buckets, Handle, Metric, Unit};
@@ -74,6 +75,7 @@ struct Inner {
     pending: Option<Timestamp>,
     firing: usize,
     unknown: usize,
+    open: Arc<[Open]>,
     problem: Option<(Timestamp, String)>,
 }
 
@@ -99,6 +101,8 @@ pub struct View {
     pub firing: usize,
     /// Incidents of which nobody knows.
     pub unknown: usize,
+    /// What is not over, the worst first; at most a hundred.
+    pub open: Arc<[Open]>,
     /// How long the oldest waits for its message.
     pub pending: Option<Duration>,
     /// The last failure, while nothing has worked after it.
@@ -146,9 +150,15 @@ impl Counters {
         inner.evidence.sum += took.as_secs_f64();
     }
 
-    pub(super) fn stand(&self, (firing, unknown): (usize, usize), pending: Option<Timestamp>) {
+    pub(super) fn stand(
+        &self,
+        (firing, unknown): (usize, usize),
+        pending: Option<Timestamp>,
+        open: Vec<Open>,
+    ) {
         let mut inner = self.inner();
         (inner.firing, inner.unknown, inner.pending) = (firing, unknown, pending);
+        inner.open = open.into();
     }
 
     /// Adds the samples, if alerts are configured.
@@ -186,6 +196,7 @@ impl Counters {
             failures: inner.failures.values().sum(),
             firing: inner.firing,
             unknown: inner.unknown,
+            open: Arc::clone(&inner.open),
             pending: pending(&inner, now),
             problem: inner.problem.clone(),
         })

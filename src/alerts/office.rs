@@ -213,7 +213,7 @@ impl Office {
         if !records.is_empty() {
             self.write(records).await;
         }
-        self.setup.counters.stand(self.desk.standing(), self.desk.oldest_pending());
+        self.setup.counters.stand(self.desk.standing(), self.desk.oldest_pending(), self.desk.still_open());
     }
 
     /// Notes what the series of an incident shows now.

@@ -4,8 +4,9 @@ use super::{FAILED, Serve, USAGE, complain};
 use crate::board::Board;
 use crate::config::secret::{Environment, Vault};
 use crate::config::{self, Plan};
-use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig, page};
+use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig};
 use crate::logs::road::Road;
+use crate::page::{self, Sources};
 use crate::run::Running;
 use crate::state::DataDir;
 use crate::task;
@@ -101,7 +102,6 @@ impl Exporter {
         let running = Running::start(file, plan, Arc::clone(&board), Arc::clone(&vault), logs);
         let counters = Arc::new(HttpCounters::default());
         let doors = running.intake().map(|intake| http::logs::doors(intake, &vault)).unwrap_or_default();
-        let statements = running.intake().map(page::statements);
         let vitals = Vitals::new(
             Arc::clone(&running.reloads),
             vault,
@@ -114,7 +114,6 @@ impl Exporter {
         let ready = Arc::new(AtomicBool::new(true));
         let mut site = site(&flags, &board, &running, wishes, &ready);
         site.doors.extend(doors);
-        site.pages.extend(statements);
         let server = Server::new(site, web, Limits::default(), counters);
         let stop = CancellationToken::new();
         let http_stop = stop.clone();
@@ -189,10 +188,17 @@ fn site(
             result.await.map_err(|_gone| "datapulse is stopping".to_owned())?
         })
     });
+    let sources = Arc::new(Sources {
+        board: Arc::clone(board),
+        notify: running.notify(),
+        intake: running.intake().cloned(),
+        telemetry_path: flags.telemetry_path.clone(),
+    });
     Site {
         telemetry_path: flags.telemetry_path.clone(),
         snapshots: Arc::new(move || snapshots.snapshot()),
-        pages: page::pages(board, &running.notify(), &flags.telemetry_path),
+        pages: page::pages(&sources),
+        live: Some(page::live(&sources)),
         doors: running.doors(),
         ready: Arc::new(move || ready.load(Ordering::Relaxed)),
         reload: flags.enable_lifecycle.then_some(reload),

@@ -3,6 +3,7 @@
 //! hyper's own header timeout also runs while a kept connection is idle, and nothing in it bounds a slow reader.
 
 use super::Limits;
+use super::live::Stream;
 use futures_util::task::AtomicWaker;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::future::Future;
@@ -183,9 +184,10 @@ fn late() -> io::Error {
 }
 
 /// A response's bytes, shared with the cache, given out in pieces until the response's deadline.
-#[derive(Debug)]
 pub(super) struct Pieces {
     rest: Bytes,
+    /// What comes after that, of a page that goes on.
+    more: Option<Box<Stream>>,
     until: Instant,
     pulse: Arc<Pulse>,
 }
@@ -193,7 +195,12 @@ pub(super) struct Pieces {
 impl Pieces {
     /// The body of the request that `pulse` saw begin; dropping it ends that request.
     pub(super) fn new(bytes: Bytes, until: Instant, pulse: Arc<Pulse>) -> Self {
-        Self { rest: bytes, until, pulse }
+        Self { rest: bytes, more: None, until, pulse }
+    }
+
+    /// A body that goes on.
+    pub(super) fn live(stream: Stream, pulse: Arc<Pulse>) -> Self {
+        Self { rest: Bytes::new(), more: Some(Box::new(stream)), until: Instant::now(), pulse }
     }
 }
 
@@ -201,7 +208,10 @@ impl Body for Pieces {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(stream) = &mut self.more {
+            return stream.poll(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))));
+        }
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
@@ -213,11 +223,11 @@ impl Body for Pieces {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty()
+        self.rest.is_empty() && self.more.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.len() as u64)
+        if self.more.is_some() { SizeHint::default() } else { SizeHint::with_exact(self.rest.len() as u64) }
     }
 }
 

@@ -99,6 +99,11 @@ impl Query {
     }
 }
 
+/// A part of a path with its `%41` read; a `+` is a plus.
+pub fn decoded(text: &str) -> String {
+    decode(&text.replace('+', "%2B"))
+}
+
 /// `%41` and `+`; what is no valid escape stays as it is, what is no UTF-8 becomes U+FFFD.
 fn decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());

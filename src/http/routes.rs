@@ -2,21 +2,24 @@
 
 use super::deadline::{Pieces, Pulse};
 use super::door::{Door, Pass, Receipt};
+use super::live::{Live, Stream};
 use super::metrics::Wish;
 use super::web_config::Settings;
-use super::{Inner, MOST_HELD, Query, Reload, TEXT};
+use super::{Asked, Inner, MOST_HELD, Query, Reload, TEXT};
 use crate::net::gzip;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
-    HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
+    CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use metrics::exposition;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// A request to this server has nothing to say in its body; what is sent anyway is read up to here.
 const LARGEST_BODY: usize = 64 * 1024;
@@ -29,16 +32,28 @@ const SHORT: usize = 1024;
 
 impl Inner {
     /// The answer to a request; its body ends the request in `pulse`.
-    pub(super) async fn answer(&self, request: Request<Incoming>, pulse: Arc<Pulse>) -> Response<Pieces> {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        pulse: Arc<Pulse>,
+        stop: CancellationToken,
+    ) -> Response<Pieces> {
         self.counters.requests.fetch_add(1, Ordering::Relaxed);
         let settings = self.web.current().await;
-        let reply = self.guarded(request, &settings).await;
+        let reply = self.guarded(request, &settings, stop).await;
         let until = Instant::now() + self.limits.response;
-        let mut response = Response::new(Pieces::new(reply.body.clone(), until, pulse));
+        let length = reply.stream.is_none().then_some(reply.body.len());
+        let body = match reply.stream {
+            Some(stream) => Pieces::live(stream, pulse),
+            None => Pieces::new(reply.body, until, pulse),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = reply.status;
         let headers = response.headers_mut();
         *headers = reply.headers;
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+        if let Some(length) = length {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         for (name, value) in &settings.headers {
             headers.insert(name.clone(), value.clone());
@@ -46,7 +61,12 @@ impl Inner {
         response
     }
 
-    async fn guarded(&self, request: Request<Incoming>, settings: &Settings) -> Reply {
+    async fn guarded(
+        &self,
+        request: Request<Incoming>,
+        settings: &Settings,
+        stop: CancellationToken,
+    ) -> Reply {
         let door = self.site.doors.iter().find(|door| door.path == request.uri().path());
         if let Some(door) = door {
             match (door.admits)(request.headers().clone()).await {
@@ -66,7 +86,7 @@ impl Inner {
         }
         match door {
             Some(door) => self.deliver(door, request).await,
-            None => self.route(request).await,
+            None => self.route(request, stop).await,
         }
     }
 
@@ -97,16 +117,19 @@ impl Inner {
         }
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Reply {
+    async fn route(&self, request: Request<Incoming>, stop: CancellationToken) -> Reply {
         let path = request.uri().path();
         if path == "/-/reload" {
             return self.reload(request).await;
         }
-        let page = self.site.pages.iter().find(|page| page.path == path);
-        let known =
-            page.is_some() || path == self.site.telemetry_path || matches!(path, "/-/healthy" | "/-/ready");
+        let page = self.site.pages.iter().find_map(|page| Some((page, page.below(path)?)));
+        let live = self.site.live.as_ref().filter(|live| live.path == path);
+        let known = page.is_some()
+            || live.is_some()
+            || path == self.site.telemetry_path
+            || matches!(path, "/-/healthy" | "/-/ready");
         if !known {
-            return Reply::text(StatusCode::NOT_FOUND, "404 page not found\n");
+            return Reply::not_found();
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Reply::text(StatusCode::METHOD_NOT_ALLOWED, "Only GET or HEAD requests allowed\n")
@@ -116,11 +139,14 @@ impl Inner {
         if path == self.site.telemetry_path {
             return self.metrics(Wish::of(request.headers(), &query)).await;
         }
+        if let Some(live) = live {
+            return self.live(live, &query, stop);
+        }
         match (page, path) {
-            (Some(page), _) => {
+            (Some((page, below)), _) => {
                 let gzip = super::negotiate::gzip(request.headers());
-                Reply::page(page.content_type, (page.body)(&query), gzip)
-                    .with(CONTENT_SECURITY_POLICY, page.policy)
+                let Some(body) = (page.body)(&Asked { below, query }) else { return Reply::not_found() };
+                Reply::page(page.content_type, body, gzip).with(CONTENT_SECURITY_POLICY, page.policy)
             }
             (None, "/-/ready") if !(self.site.ready)() => {
                 Reply::text(StatusCode::SERVICE_UNAVAILABLE, "Service Unavailable\n")
@@ -128,6 +154,17 @@ impl Inner {
             (None, "/-/ready") => Reply::text(StatusCode::OK, "datapulse is Ready.\n"),
             (None, _) => Reply::text(StatusCode::OK, "datapulse is Healthy.\n"),
         }
+    }
+
+    fn live(&self, live: &Live, query: &Query, stop: CancellationToken) -> Reply {
+        let Some(view) = (live.view)(query) else { return Reply::not_found() };
+        let Ok(slot) = Arc::clone(&self.lives).try_acquire_owned() else {
+            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, "too many pages are looked at\n")
+                .with(RETRY_AFTER, "30");
+        };
+        let mut reply = Reply::new(StatusCode::OK, "text/event-stream", Bytes::new());
+        reply.stream = Some(Stream::new(live, view, stop, slot));
+        reply.with(CACHE_CONTROL, "no-store")
     }
 
     async fn metrics(&self, wish: Wish) -> Reply {
@@ -180,15 +217,21 @@ struct Reply {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// What goes on instead of the body.
+    stream: Option<Stream>,
 }
 
 impl Reply {
     fn new(status: StatusCode, content_type: &'static str, body: Bytes) -> Self {
-        Self { status, headers: HeaderMap::new(), body }.with(CONTENT_TYPE, content_type)
+        Self { status, headers: HeaderMap::new(), body, stream: None }.with(CONTENT_TYPE, content_type)
     }
 
     fn text(status: StatusCode, text: &'static str) -> Self {
         Self::new(status, TEXT, Bytes::from_static(text.as_bytes()))
+    }
+
+    fn not_found() -> Self {
+        Self::text(StatusCode::NOT_FOUND, "404 page not found\n")
     }
 
     fn receipt(receipt: Receipt) -> Self {

@@ -31,11 +31,11 @@ pub(super) async fn stage(web: WebConfig, limits: Limits, reload: Option<Reload>
         path: "/",
         content_type: "text/html; charset=utf-8",
         policy: POLICY,
-        body: Arc::new(|query| {
-            Bytes::from(format!(
+        body: Arc::new(|asked| {
+            Some(Bytes::from(format!(
                 "<p>{}</p>",
-                "x".repeat(if query.first("long").is_some() { 5000 } else { 1 })
-            ))
+                "x".repeat(if asked.query.first("long").is_some() { 5000 } else { 1 })
+            )))
         }),
     };
     // Says how much came; nobody is asked.
@@ -52,6 +52,7 @@ pub(super) async fn stage(web: WebConfig, limits: Limits, reload: Option<Reload>
         telemetry_path: "/metrics".to_owned(),
         snapshots: Arc::new(move || Arc::clone(&shown.lock().unwrap())),
         pages: vec![page],
+        live: None,
         doors: vec![door],
         ready: Arc::new(move || is_ready.load(Ordering::Relaxed)),
         reload,

@@ -266,6 +266,21 @@ pub fn ended(log_group: &str, fingerprint: u64) -> [Ended; 2] {
     })
 }
 
+/// The log groups that events came from.
+pub fn log_groups(totals: &Totals) -> impl Iterator<Item = String> {
+    let events = totals.keys().filter_map(|key| {
+        let mut parts = key.split(SEPARATOR);
+        (parts.next() == Some("events")).then(|| parts.next())?
+    });
+    events.map(str::to_owned)
+}
+
+/// Events of a log group that met a fate.
+pub fn events(totals: &Totals, log_group: &str, fate: Fate) -> u64 {
+    let source = Source { log_group: log_group.to_owned(), db_instance: String::new() };
+    totals.get(&source.fate(fate).series).copied().unwrap_or_default()
+}
+
 /// The fingerprints that have a series, by log group.
 pub fn slots(totals: &Totals) -> BTreeMap<String, Vec<(u64, u64)>> {
     let mut found: BTreeMap<String, Vec<(u64, u64)>> = BTreeMap::new();

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 13] = [
     &["evidence"],
     &["alerts::config"],
     &["actor", "alerts::office", "checks", "http"],
-    &["vitals"],
+    &["page", "vitals"],
     &["config"],
     &["discovery"],
     &["demo", "run"],

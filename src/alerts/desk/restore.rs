@@ -1,6 +1,7 @@
 //! The desk's memory: records become incidents, after a restart as while it runs; and what is asked about them.
 
 use super::super::incident::{Digest, Incident, Phase, Post, Record};
+use super::super::open::{self, Open};
 use super::{Desk, MOST_ALERTS};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
@@ -189,6 +190,14 @@ impl Desk {
         let digests = self.digests.values().filter(|digest| unsent(&digest.post));
         let of_digests = digests.flat_map(|digest| self.members(digest)).map(|one| one.opened);
         incidents.map(|one| one.opened).chain(of_digests).min()
+    }
+
+    /// Incidents that are not over, the worst first and of those the oldest.
+    pub fn still_open(&self) -> Vec<Open> {
+        let mut open: Vec<Open> = self.incidents.values().filter_map(Open::of).collect();
+        open.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.began.cmp(&b.began)));
+        open.truncate(open::MOST);
+        open
     }
 
     /// How many incidents fire, and of how many nobody knows.

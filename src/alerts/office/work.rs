@@ -183,7 +183,7 @@ impl Office {
             }
         }
         self.write(records).await;
-        self.setup.counters.stand(self.desk.standing(), self.desk.oldest_pending());
+        self.setup.counters.stand(self.desk.standing(), self.desk.oldest_pending(), self.desk.still_open());
     }
 
     /// Slack says no: another channel, another form, or later; what cannot be changed any more is left as it is.
