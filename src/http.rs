@@ -84,6 +84,9 @@ pub struct Site {
     pub reload: Option<Reload>,
 }
 
+/// Makes the body of a page.
+pub type Make = Arc<dyn Fn(&Asked) -> Option<Bytes> + Send + Sync>;
+
 /// A page that is read with GET.
 pub struct Page {
     /// Its path, such as `/api/v1/checks`. One that ends with `/` has pages below it; but `/` alone is only itself.
@@ -93,7 +96,7 @@ pub struct Page {
     /// Its `Content-Security-Policy`; [`POLICY`] when it has no need of its own.
     pub policy: &'static str,
     /// Makes it, on a task of the runtime: it must not wait, and it escapes what it shows of the request. Nothing: there is no such page.
-    pub body: Arc<dyn Fn(&Asked) -> Option<Bytes> + Send + Sync>,
+    pub body: Make,
 }
 
 impl Page {

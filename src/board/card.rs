@@ -163,10 +163,9 @@ impl Card {
     }
 
     pub(super) fn asks(&self, questions: &[(Endpoint, Cow<'_, str>)]) -> bool {
-        let same = |(known, asked): (&(Endpoint, Arc<str>), &(Endpoint, Cow<'_, str>))| {
-            known.0 == asked.0 && *known.1 == *asked.1
-        };
-        self.questions.len() == questions.len() && self.questions.iter().zip(questions).all(same)
+        let mut both = self.questions.iter().zip(questions);
+        self.questions.len() == questions.len()
+            && both.all(|(known, asked)| known.0 == asked.0 && *known.1 == *asked.1)
     }
 
     pub(super) fn ask(&mut self, questions: Vec<(Endpoint, Arc<str>)>) {
@@ -264,12 +263,16 @@ impl Card {
         let up = report.ends.first().is_some_and(|end| end.result.is_ok());
         let whole = report.ends.iter().all(|end| end.result.is_ok());
         let mut facts = Vec::new();
+        let (headlines, every, now) = (self.spec.headlines, self.spec.every, report.ended.as_second());
+        let mut history = std::mem::take(&mut self.history);
+        let course = Arc::make_mut(&mut history);
         for (at, end) in report.ends.into_iter().enumerate() {
             let own = at == 0;
             for note in end.notes {
                 *self.failures.entry(note.reason).or_default() += 1;
                 problems.push((end.endpoint, note.reason, note.to_string()));
             }
+            course.record(&end.facts, headlines, every, now);
             if !end.facts.is_empty() {
                 facts.push(self.part(end.facts, started, None, None));
             }
@@ -281,9 +284,7 @@ impl Card {
                     }
                     self.duplicates += answer.seal() as u64;
                     count += answer.len();
-                    let (headlines, every, now) =
-                        (self.spec.headlines, self.spec.every, report.ended.as_second());
-                    Arc::make_mut(&mut self.history).record(&answer, headlines, every, now);
+                    course.record(&answer, headlines, every, now);
                     let samples = self.part(answer, started, None, Some(expires));
                     let fresh = self.part(self.lights(end.endpoint, own, 1.0), started, None, Some(expires));
                     let overdue =
@@ -309,6 +310,7 @@ impl Card {
                 }
             });
         }
+        self.history = history;
         self.ends = ends;
         self.facts = facts;
         self.runs += 1;

@@ -145,7 +145,12 @@ impl History {
         }
         if let Some(piece) = series.pieces.get_mut(at) {
             // min and max leave out what is no number.
-            *piece = [piece[0].min(value as f32), piece[1].max(value as f32)];
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "a picture of 20 pixels needs no more digits"
+            )]
+            let value = value as f32;
+            *piece = [piece[0].min(value), piece[1].max(value)];
         }
     }
 }

@@ -80,6 +80,7 @@ impl Check for PgSubscription {
     const HEADLINES: &'static [Headline] = &[
         Headline::highest("pg_subscription_lag_bytes", "lag"),
         Headline::highest("pg_stat_subscription_last_msg_receipt_age_seconds", "silence"),
+        Headline::sum("pg_subscription_worker_up", "workers"),
     ];
     const NEEDS: &'static [Need] = &[
         Need {

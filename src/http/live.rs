@@ -38,12 +38,15 @@ pub struct Fragment {
 /// Makes the parts of a page as they are now; must not wait.
 pub type View = Arc<dyn Fn() -> Vec<Fragment> + Send + Sync>;
 
+/// Finds the page that a query names.
+pub type Find = Arc<dyn Fn(&Query) -> Option<View> + Send + Sync>;
+
 /// The path of the streams.
 pub struct Live {
     /// Such as `/api/v1/live`.
     pub path: &'static str,
     /// The page that a query asks for; nothing when there is none.
-    pub view: Arc<dyn Fn(&Query) -> Option<View> + Send + Sync>,
+    pub view: Find,
     /// Counts up with everything that is shown: a page is made again only when this has changed.
     pub generation: Arc<dyn Fn() -> u64 + Send + Sync>,
 }

@@ -71,7 +71,7 @@ fn facts(key: &Key, card: &Card, scene: &Scene) -> Fragment {
         "/api/v1/checks?check={}",
         super::html::address(key).trim_start_matches("/checks/").split('@').next().unwrap_or_default()
     );
-    fact("as JSON", &format!("<a href=\"{json}\">api</a>"));
+    fact("as data", &format!("<a href=\"{json}\">JSON</a>"));
     html.push_str("</dl></section>\n");
     Fragment { id: "facts".to_owned(), html }
 }
@@ -149,7 +149,7 @@ fn values(card: &Card, found: &[Sample<'_>]) -> String {
     }
     let span = interval_words(card.history().span().as_secs());
     let mut html = format!(
-        "<h2>{} values</h2>\n<div class=\"wide\"><table><thead><tr><th scope=\"col\">metric</th><th scope=\"col\">labels</th>\
+        "<h2>{} values</h2>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"values\"><table><thead><tr><th scope=\"col\">metric</th><th scope=\"col\">labels</th>\
          <th scope=\"col\" class=\"number\">value</th><th scope=\"col\">course{span}</th></tr></thead><tbody>\n",
         found.len()
     );

@@ -58,7 +58,7 @@ pub(super) fn address(key: &Key) -> String {
         match byte {
             // What may stand in a path as it is, RFC 3986 section 3.3.
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'@' | b':' => {
-                address.push(char::from(byte))
+                address.push(char::from(byte));
             }
             byte => address.push_str(&format!("%{byte:02X}")),
         }
@@ -93,7 +93,9 @@ pub(super) fn interval(every: std::time::Duration) -> String {
 
 /// Rows for people: statements in flight, the longest first.
 pub(super) fn table(listing: &Listing) -> String {
-    let mut html = String::from("<div class=\"wide\"><table class=\"rows\"><thead><tr>");
+    let mut html = String::from(
+        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"rows\"><table class=\"rows\"><thead><tr>",
+    );
     for name in listing.columns {
         html.push_str(&format!("<th scope=\"col\">{}</th>", escape(&name.replace('_', " "))));
     }

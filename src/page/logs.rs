@@ -6,7 +6,7 @@ use crate::http::live::Fragment;
 use crate::logs::groups::{self, Group};
 use crate::logs::intake::Intake;
 use crate::logs::statements;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 
 /// Statements of the page; the JSON has all.
@@ -43,7 +43,7 @@ pub(super) fn short(intake: &Intake, time: Timestamp) -> Fragment {
 }
 
 fn at(seconds: f64) -> Option<Timestamp> {
-    Timestamp::from_second(seconds as i64).ok()
+    SignedDuration::try_from_secs_f64(seconds.round()).and_then(Timestamp::from_duration).ok()
 }
 
 fn table(intake: &Intake, time: Timestamp) -> Fragment {
@@ -55,7 +55,7 @@ fn table(intake: &Intake, time: Timestamp) -> Fragment {
         html.push_str("<p>Nothing has come yet. <code>POST /logs/cloudwatch</code> and <code>POST /logs/firehose</code> take deliveries.</p>\n");
     } else {
         html.push_str(
-            "<div class=\"wide\"><table><thead><tr><th scope=\"col\">log group</th><th scope=\"col\" class=\"number\">received</th>\
+            "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"log groups\"><table><thead><tr><th scope=\"col\">log group</th><th scope=\"col\" class=\"number\">received</th>\
              <th scope=\"col\" class=\"number\">parsed</th><th scope=\"col\" class=\"number\">unparsed</th><th scope=\"col\" class=\"number\">duplicate</th>\
              <th scope=\"col\" class=\"number\">without a route</th><th scope=\"col\">newest event</th></tr></thead><tbody>\n",
         );
@@ -87,7 +87,7 @@ fn top(intake: &Intake) -> Fragment {
         return Fragment { id: "statements".to_owned(), html };
     }
     html.push_str(
-        "<div class=\"wide\"><table><thead><tr><th scope=\"col\">statement</th><th scope=\"col\" class=\"number\">share</th><th scope=\"col\" class=\"number\">time</th>\
+        "<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"statements\"><table><thead><tr><th scope=\"col\">statement</th><th scope=\"col\" class=\"number\">share</th><th scope=\"col\" class=\"number\">time</th>\
          <th scope=\"col\" class=\"number\">calls</th><th scope=\"col\" class=\"number\">mean</th><th scope=\"col\">log group</th></tr></thead><tbody>\n",
     );
     for one in list.iter().take(MOST_STATEMENTS) {

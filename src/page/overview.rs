@@ -5,7 +5,7 @@ use super::{Scene, Sources, logs, sparkline};
 use crate::alerts::counters::View as Told;
 use crate::alerts::open::Open;
 use crate::board::view::samples;
-use crate::board::{Card, Key};
+use crate::board::{Card, Key, State};
 use crate::check::headline::Headline;
 use crate::http::Query;
 use crate::http::live::Fragment;
@@ -114,7 +114,7 @@ fn worst(scene: &Scene) -> &'static str {
 }
 
 fn summary(scene: &Scene) -> Fragment {
-    let mut html = "<p id=\"summary\">".to_owned();
+    let mut html = "<div id=\"summary\"><h1>checks</h1>".to_owned();
     for word in STATES {
         let count = scene.cards.iter().filter(|(_, card)| state(card, scene.now).0 == word).count();
         if count > 0 || word == "up" {
@@ -122,7 +122,7 @@ fn summary(scene: &Scene) -> Fragment {
             html.push_str(&format!("<a class=\"pill {class}\" href=\"/?state={word}\">{count} {word}</a> "));
         }
     }
-    html.push_str("</p>\n");
+    html.push_str("</div>\n");
     Fragment { id: "summary".to_owned(), html }
 }
 
@@ -232,14 +232,17 @@ fn row(key: &Key, card: &Card, alerts: usize, scene: &Scene) -> Fragment {
 
 /// The value that people want to see first, and its course.
 fn headline(card: &Card, scene: &Scene) -> (String, String) {
-    let Some((headline, value)) = first(card, scene) else { return (String::new(), String::new()) };
+    let Some((headline, value)) = first(card, scene) else {
+        let good = card.state(scene.now) == State::Up;
+        return (if good { "<small>no sample</small>".to_owned() } else { String::new() }, String::new());
+    };
     let course = card.history().together(&headline.0).map(sparkline::short).unwrap_or_default();
     (format!("{} <b>{}</b>", escape(&headline.1), readable(&headline.0, value)), course)
 }
 
 /// Family and words of what is shown first, and the value.
 pub(super) fn first(card: &Card, scene: &Scene) -> Option<((String, String), f64)> {
-    let parts: Vec<_> = card.samples(scene.now).map(Arc::clone).collect();
+    let parts: Vec<_> = card.facts().chain(card.samples(scene.now)).map(Arc::clone).collect();
     let all: Vec<_> = parts.iter().flat_map(|part| samples(part)).collect();
     let of = |headline: &Headline| {
         let values = all.iter().filter(|sample| sample.name == headline.family).map(|sample| sample.value);
@@ -248,7 +251,8 @@ pub(super) fn first(card: &Card, scene: &Scene) -> Option<((String, String), f64
     };
     card.spec().headlines.iter().find_map(of).or_else(|| {
         // A metric of the configuration: the highest of its samples.
-        let name = card.spec().headlines.is_empty().then(|| all.first()).flatten()?.name.clone();
+        let own = || all.iter().find(|sample| !sample.name.starts_with("datapulse_"));
+        let name = card.spec().headlines.is_empty().then(own).flatten()?.name.clone();
         let values: Vec<f64> =
             all.iter().filter(|sample| sample.name == name).map(|sample| sample.value).collect();
         let words = name.trim_end_matches("_seconds").trim_end_matches("_bytes").replace('_', " ");

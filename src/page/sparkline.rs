@@ -3,7 +3,8 @@
 use super::html::{escape, readable};
 use crate::board::history::Piece;
 
-/// Height of the picture; the line keeps one from both edges.
+/// Width and height of the picture, as the style sheet has them; the line keeps one from the upper and lower edge.
+const WIDTH: f64 = 110.0;
 const HEIGHT: f64 = 20.0;
 /// Points of a line in the table of all checks: two hundred of them have to fit a page.
 const FEW: usize = 24;
@@ -16,10 +17,7 @@ pub(super) fn short(pieces: &[Piece]) -> String {
     if path.is_empty() {
         return path;
     }
-    format!(
-        "<svg viewBox=\"0 0 {} 20\" aria-hidden=\"true\"><path d=\"{path}\"/></svg>",
-        points.len().max(2) - 1
-    )
+    format!("<svg><path d=\"{path}\"/></svg>")
 }
 
 /// A line of the highest values and one of the lowest, with words for those who do not see it.
@@ -41,8 +39,7 @@ pub(super) fn whole(pieces: &[Piece], name: &str) -> String {
         .fold(f64::INFINITY, f64::min);
     let words = format!("from {} to {}", readable(name, least), readable(name, high));
     format!(
-        "<svg viewBox=\"0 0 {} 20\" role=\"img\" aria-label=\"{}\"><path class=\"low\" d=\"{lows}\"/><path d=\"{highs}\"/></svg>",
-        pieces.len().max(2) - 1,
+        "<svg role=\"img\" aria-label=\"{}\"><path class=\"low\" d=\"{lows}\"/><path d=\"{highs}\"/></svg>",
         escape(&words)
     )
 }
@@ -69,7 +66,8 @@ fn line(points: &[Option<f64>], (low, high): (f64, f64)) -> String {
         let Some(value) = value else { continue };
         let y = height(*value);
         let word = if last.is_some_and(|last| at - last <= 2) { 'L' } else { 'M' };
-        path.push_str(&format!("{word}{at} {y}"));
+        let x = (at as f64 * WIDTH / (points.len() - 1) as f64).round();
+        path.push_str(&format!("{word}{x} {y}"));
         last = Some(at);
     }
     path
@@ -83,10 +81,7 @@ mod tests {
     fn a_line_spans_the_picture_from_zero_and_leaves_gaps() {
         let pieces: Vec<Piece> =
             [0.0, 10.0, f32::NAN, 5.0, f32::NAN, f32::NAN, 10.0].map(|value| [value, value]).into();
-        assert_eq!(
-            short(&pieces),
-            "<svg viewBox=\"0 0 6 20\" aria-hidden=\"true\"><path d=\"M0 19L1 1L3 10M6 1\"/></svg>"
-        );
+        assert_eq!(short(&pieces), "<svg><path d=\"M0 19L18 1L55 10M110 1\"/></svg>");
         assert!(whole(&pieces, "a_seconds").contains("aria-label=\"from 0 s to 10.0 s\""));
     }
 
@@ -96,6 +91,6 @@ mod tests {
         let many = vec![[1.0, 2.0]; 72];
         let line = short(&many);
         assert!(line.matches('L').count() < FEW && line.len() < 220, "{line}");
-        assert!(line.contains("M0 1L1 1"), "a steady value is a line at the top: {line}");
+        assert!(line.contains("M0 1L5 1"), "a steady value is a line at the top: {line}");
     }
 }

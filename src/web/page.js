@@ -5,9 +5,10 @@ const status = document.getElementById("live");
 const words = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 function tell(seconds) {
+  if (Math.abs(seconds) < 1) return "now";
   const [unit, length] = words.find(([, length]) => Math.abs(seconds) >= 2 * length) || words[3];
   const number = `${Math.round(Math.abs(seconds) / length)} ${unit}`;
-  return seconds < -0.5 ? `in ${number}` : `${number} ago`;
+  return seconds < 0 ? `in ${number}` : `${number} ago`;
 }
 
 function tellTimes() {
