@@ -24,6 +24,7 @@ use crate::board::{Key, Spec};
 use crate::checks;
 use crate::logs::pull::Pull;
 use crate::net::Clients;
+use crate::prometheus;
 use crate::sinks::{dogstatsd, otlp};
 use crate::state::{Access, State};
 use discover::Discover;
@@ -68,6 +69,8 @@ pub struct Plan {
     pub outputs: Outputs,
     /// Where alerts are told.
     pub alerts: Option<alerts::config::Config>,
+    /// What the status page asks Prometheus.
+    pub page: Option<prometheus::Config>,
     /// What becomes of logs.
     pub logs: Option<logs::LogsPlan>,
 }

@@ -21,6 +21,7 @@ pub mod journal;
 pub mod logs;
 pub mod net;
 pub mod page;
+pub mod prometheus;
 pub mod run;
 pub mod sinks;
 pub mod spending;

@@ -13,10 +13,12 @@ mod rules;
 mod sparkline;
 
 use crate::alerts::counters::{Counters, View as Told};
+use crate::alerts::open::Open;
 use crate::board::{Board, Card, Key};
 use crate::http::live::{Live, View};
 use crate::http::{POLICY, Page, Query};
 use crate::logs::intake::Intake;
+use crate::prometheus::{Place, Said};
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use overview::Filter;
@@ -32,6 +34,8 @@ pub struct Sources {
     pub board: Arc<Board>,
     /// What was told to Slack.
     pub notify: Arc<Counters>,
+    /// What Prometheus says.
+    pub prometheus: Place,
     /// What takes logs, when they are configured.
     pub intake: Option<Arc<Intake>>,
     /// Where the metrics are.
@@ -42,6 +46,7 @@ pub struct Sources {
 struct Scene {
     cards: Vec<(Key, Card)>,
     told: Option<Told>,
+    said: Option<Arc<Said>>,
     now: Instant,
     time: Timestamp,
 }
@@ -49,7 +54,16 @@ struct Scene {
 impl Sources {
     fn scene(&self) -> Scene {
         let time = Timestamp::now();
-        Scene { cards: self.board.view(), told: self.notify.view(time), now: Instant::now(), time }
+        let (told, said) = (self.notify.view(time), self.prometheus.load_full());
+        Scene { cards: self.board.view(), told, said, now: Instant::now(), time }
+    }
+}
+
+impl Scene {
+    /// What fires, the worst first: as Alertmanager told it, else as Prometheus says it; nothing when neither is configured.
+    fn open(&self) -> Option<&[Open]> {
+        let told = self.told.as_ref().map(|told| &*told.open);
+        told.or_else(|| self.said.as_ref().map(|said| said.firing.as_slice()))
     }
 }
 

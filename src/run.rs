@@ -13,6 +13,7 @@ use crate::config::{self, Assignment, Outputs, Plan, Template};
 use crate::discovery::{self, Found};
 use crate::logs::intake::Intake;
 use crate::logs::road::Road;
+use crate::prometheus;
 use crate::sinks::{self, Newest};
 use crate::state::{Access, State};
 use crate::task::{self, Task};
@@ -51,6 +52,9 @@ pub struct Running {
     otlp: Output,
     dogstatsd: Output,
     notifying: Notifying,
+    /// What asks Prometheus for the page, with what it was told to ask, and where the answer is.
+    asking: Option<(Task<()>, prometheus::Config)>,
+    said: prometheus::Place,
     logs: Option<Road>,
 }
 
@@ -95,6 +99,8 @@ impl Running {
             otlp: Output::new("otlp"),
             dogstatsd: Output::new("dogstatsd"),
             notifying: Notifying::default(),
+            asking: None,
+            said: prometheus::Place::default(),
             logs,
             plan,
         };
@@ -112,6 +118,7 @@ impl Running {
         running.start_searches();
         running.start_refresh();
         running.start_notifying();
+        running.start_asking();
         running
     }
 
@@ -204,6 +211,7 @@ impl Running {
         }
         self.start_outputs(Some(&before.outputs));
         self.change_notifying().await;
+        self.start_asking();
         Ok(())
     }
 
@@ -294,6 +302,24 @@ impl Running {
                 vault.refresh().await;
             }
         }));
+    }
+
+    /// What Prometheus said last, for the page.
+    pub fn said(&self) -> prometheus::Place {
+        Arc::clone(&self.said)
+    }
+
+    /// Asks the Prometheus that the plan names, or none.
+    fn start_asking(&mut self) {
+        let before = self.asking.as_ref().map(|(_, config)| config);
+        if before == self.plan.page.as_ref() {
+            return;
+        }
+        self.said.store(None);
+        self.asking = self.plan.page.clone().map(|config| {
+            let task = task::spawn(prometheus::live(config.clone(), Arc::clone(&self.said)));
+            (task, config)
+        });
     }
 
     /// Starts the sinks whose configuration is not the one they had `before`.

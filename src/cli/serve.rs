@@ -191,6 +191,7 @@ fn site(
     let sources = Arc::new(Sources {
         board: Arc::clone(board),
         notify: running.notify(),
+        prometheus: running.said(),
         intake: running.intake().cloned(),
         telemetry_path: flags.telemetry_path.clone(),
     });

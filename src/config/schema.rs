@@ -34,6 +34,7 @@ pub fn schema() -> Value {
     let outputs = generator.subschema_for::<Outputs>().to_value();
     let alerts = generator.subschema_for::<crate::alerts::config::Config>().to_value();
     let logs = generator.subschema_for::<Logs>().to_value();
+    let page = generator.subschema_for::<crate::prometheus::Config>().to_value();
     // Envelope and own keys are merged into one object, so they are wanted in place and not as definitions.
     let envelope = Envelope::json_schema(&mut generator).to_value();
     let mut checks = Vec::new();
@@ -75,7 +76,8 @@ pub fn schema() -> Value {
             "checks": { "type": "array", "items": { "oneOf": checks }, "description": "one check an item" },
             "logs": logs,
             "outputs": outputs,
-            "alerts": alerts
+            "alerts": alerts,
+            "page": page
         },
         "$defs": definitions
     })

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Keys of a configuration file.
-const KEYS: [&str; 9] =
-    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "logs", "outputs", "alerts"];
+const KEYS: [&str; 10] =
+    ["data_dir", "secrets", "include", "targets", "defaults", "checks", "logs", "outputs", "alerts", "page"];
 /// A check runs at most this often.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -94,6 +94,7 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
         outputs: outputs?,
         alerts: alerts.flatten(),
+        page: section("page").and_then(|node| read(node, "page", faults)),
         logs,
         assignments,
         templates,

@@ -149,6 +149,9 @@ fn analytics() -> String {
 fn alerts(built: &Built) -> String {
     format!(
         r#"
+# The status page asks Prometheus what its seasonal rules expect.
+page: {{prometheus: "http://127.0.0.1:{prometheus}"}}
+
 # Alertmanager sends what fires to /alerts/alertmanager; here it becomes one message an incident, with evidence in its thread.
 alerts:
   slack:

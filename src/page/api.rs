@@ -19,8 +19,9 @@ pub(super) fn checks(sources: &Sources, query: &Query) -> String {
 
 fn check(key: &Key, card: &Card, scene: &Scene) -> Value {
     let mut value = as_json(key, card, scene.now);
-    let open = scene.told.as_ref().map_or(&[][..], |told| &*told.open);
-    let alerts: Vec<Value> = open
+    let alerts: Vec<Value> = scene
+        .open()
+        .unwrap_or_default()
         .iter()
         .filter(|incident| overview::key(incident).as_ref() == Some(key))
         .map(|incident| {
@@ -44,8 +45,8 @@ fn check(key: &Key, card: &Card, scene: &Scene) -> Value {
             headline.map(|((name, words), value)| json!({ "name": name, "words": words, "value": value }));
         object.insert("headline".to_owned(), json!(headline));
         object.insert("questions".to_owned(), json!(questions));
-        // Without a desk nobody knows what fires.
-        object.insert("alerts".to_owned(), scene.told.as_ref().map_or(Value::Null, |_| json!(alerts)));
+        // With neither Alertmanager nor Prometheus nobody knows what fires.
+        object.insert("alerts".to_owned(), scene.open().map_or(Value::Null, |_| json!(alerts)));
     }
     value
 }

@@ -37,7 +37,7 @@ pub(super) fn fragments(scene: &Scene, name: &str) -> Option<Vec<Fragment>> {
         part("alerts", alerts(key, card, &found, scene)),
         part("picture", replication::picture(key, card, &found)),
         part("rows", rows(card, scene)),
-        part("values", values(card, &found)),
+        part("values", values(key, card, &found, scene)),
         part("questions", questions(card)),
     ])
 }
@@ -93,8 +93,11 @@ fn problems(card: &Card, scene: &Scene) -> String {
 
 /// What fires for this check, and which bundled alerts look at its metrics.
 fn alerts(key: &Key, card: &Card, found: &[Sample<'_>], scene: &Scene) -> String {
-    let open = scene.told.as_ref().map_or(&[][..], |told| &*told.open);
-    let own = open.iter().filter(|incident| overview::key(incident).as_ref() == Some(key));
+    let own = scene
+        .open()
+        .unwrap_or_default()
+        .iter()
+        .filter(|incident| overview::key(incident).as_ref() == Some(key));
     let fires = overview::incidents(own, scene.time);
     let mut names: BTreeSet<String> = found.iter().map(|sample| sample.name.clone()).collect();
     let kind = crate::checks::ALL.iter().find(|kind| kind.word == card.check_type());
@@ -114,9 +117,9 @@ fn alerts(key: &Key, card: &Card, found: &[Sample<'_>], scene: &Scene) -> String
         )
     };
     let fed: String = fed.iter().map(item).collect();
-    let told = match (&scene.told, fires.is_empty()) {
+    let told = match (scene.open(), fires.is_empty()) {
         (None, _) => {
-            "<p>What fires is shown here when <code>alerts:</code> is configured and Alertmanager sends to it.</p>"
+            "<p>What fires is shown here with <code>page: {prometheus: ..}</code>, or with <code>alerts:</code> when Alertmanager sends to it.</p>"
         }
         (Some(_), true) => "<p>Nothing fires.</p>",
         (Some(_), false) => "",
@@ -139,7 +142,7 @@ fn rows(card: &Card, scene: &Scene) -> String {
 }
 
 /// The samples with their courses.
-fn values(card: &Card, found: &[Sample<'_>]) -> String {
+fn values(key: &Key, card: &Card, found: &[Sample<'_>], scene: &Scene) -> String {
     if found.is_empty() {
         return String::new();
     }
@@ -170,7 +173,7 @@ fn values(card: &Card, found: &[Sample<'_>]) -> String {
             "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
             escape(&sample.name),
             labels.join(" "),
-            readable(&sample.name, sample.value),
+            value(key, sample, scene),
             course.map(|pieces| sparkline::whole(pieces, &sample.name)).unwrap_or_default()
         ));
     }
@@ -179,6 +182,19 @@ fn values(card: &Card, found: &[Sample<'_>]) -> String {
         html.push_str(&format!("<p>{} more in the JSON</p>\n", found.len() - MOST_ROWS));
     }
     html
+}
+
+/// A value; where the seasonal rules expect something, with that.
+fn value(key: &Key, sample: &Sample<'_>, scene: &Scene) -> String {
+    let value = readable(&sample.name, sample.value);
+    let said = scene.said.as_ref();
+    let Some(expected) = said.and_then(|said| said.expected(&key.check, &sample.name, &sample.labels)) else {
+        return value;
+    };
+    let about = |value: f64| readable(&sample.name, value.round());
+    let low = expected.low.map_or_else(String::new, |low| format!(", low below {}", about(low)));
+    let class = if expected.low.is_some_and(|low| sample.value < low) { "fires" } else { "up" };
+    format!("<b class=\"{class}\">{value}</b> <small>expected {}{low}</small>", about(expected.value))
 }
 
 fn interval_words(seconds: u64) -> String {

@@ -9,6 +9,7 @@ use crate::board::{Card, Key, State};
 use crate::check::headline::Headline;
 use crate::http::Query;
 use crate::http::live::Fragment;
+use crate::prometheus::Said;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,9 +76,13 @@ pub(super) fn page(sources: &Sources, filter: &Filter) -> String {
 /// The parts of the page: the rows of the checks have ids that begin with `c-`.
 pub(super) fn fragments(sources: &Sources, scene: &Scene, filter: &Filter) -> Vec<Fragment> {
     let mut parts = vec![summary(scene)];
-    parts.extend(scene.told.as_ref().map(|told| alerts(told, scene)));
+    match (&scene.told, &scene.said) {
+        (Some(told), _) => parts.push(alerts(told, scene)),
+        (None, Some(said)) => parts.push(firing(said, scene)),
+        (None, None) => {}
+    }
     parts.extend(sources.intake.as_ref().map(|intake| logs::short(intake, scene.time)));
-    let firing = firing(scene.told.as_ref());
+    let firing = by_check(scene);
     let mut rows: Vec<(usize, &(Key, Card))> = Vec::new();
     for one in &scene.cards {
         let word = state(&one.1, scene.now).0;
@@ -93,9 +98,9 @@ pub(super) fn fragments(sources: &Sources, scene: &Scene, filter: &Filter) -> Ve
 }
 
 /// How many incidents a check has.
-fn firing(told: Option<&Told>) -> BTreeMap<String, usize> {
+fn by_check(scene: &Scene) -> BTreeMap<String, usize> {
     let mut firing = BTreeMap::new();
-    for incident in told.map_or(&[][..], |told| &*told.open) {
+    for incident in scene.open().unwrap_or_default() {
         if let Some(key) = key(incident) {
             *firing.entry(key.to_string()).or_default() += 1;
         }
@@ -168,6 +173,27 @@ fn alerts(told: &Told, scene: &Scene) -> Fragment {
     html.push_str(&incidents(told.open.iter().take(MOST_INCIDENTS), scene.time));
     if told.open.len() > MOST_INCIDENTS {
         html.push_str(&format!("<p>and {} more</p>\n", told.firing + told.unknown - MOST_INCIDENTS));
+    }
+    html.push_str("</section>\n");
+    Fragment { id: "alerts".to_owned(), html }
+}
+
+/// What fires as Prometheus says it.
+fn firing(said: &Said, scene: &Scene) -> Fragment {
+    let (class, word) = match (&said.problem, said.firing.len()) {
+        (Some(_), _) => ("partly", "unknown".to_owned()),
+        (None, 0) => ("up", "quiet".to_owned()),
+        (None, count) => ("down", format!("{count} firing")),
+    };
+    let mut html = format!(
+        "<section id=\"alerts\" class=\"{class}\"><h2>alerts <span class=\"pill {class}\">{word}</span></h2>\n"
+    );
+    if let Some(problem) = &said.problem {
+        html.push_str(&format!("<p class=\"problem\">{}</p>\n", escape(problem)));
+    }
+    html.push_str(&incidents(said.firing.iter().take(MOST_INCIDENTS), scene.time));
+    if said.firing.len() > MOST_INCIDENTS {
+        html.push_str(&format!("<p>and {} more</p>\n", said.firing.len() - MOST_INCIDENTS));
     }
     html.push_str("</section>\n");
     Fragment { id: "alerts".to_owned(), html }

@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 13] = [
     &["board", "checks::", "sinks"],
     &["logs"],
     &["alerts"],
-    &["evidence"],
+    &["evidence", "prometheus"],
     &["alerts::config"],
     &["actor", "alerts::office", "checks", "http"],
     &["page", "vitals"],
