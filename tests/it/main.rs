@@ -25,6 +25,7 @@ mod log_outlets;
 mod logs;
 mod memorydb;
 mod moto;
+mod page;
 mod program;
 mod recorder;
 mod redis;
