@@ -51,7 +51,7 @@ fn datapulse(choice: &Choice) -> String {
          read_only: true\n",
         env!("CARGO_PKG_VERSION")
     );
-    if choice.asks_aws() || choice.secrets == Secrets::Env && !choice.kept().is_empty() {
+    if configuration::has_environment(choice) {
         text += "    env_file: [environment]                      # made of env.example\n";
     }
     text += "    volumes:\n";

@@ -192,7 +192,7 @@ const LOGS_INSIGHTS: &str = r#"  # Each run costs what it scans: `datapulse doct
       budget: {scanned_bytes_per_day: 20GB}        # then no further run until midnight UTC
       query: "parse @message /: (?<severity>ERROR|FATAL|PANIC):/ | filter ispresent(severity) | stats count(*) as messages by severity"
       window: 5m                                   # how long a piece of the log
-      delay: 2m                                    # how long ago it ends: events come in late
+      delay: 5m                                    # how long ago it ends: events come in late
       metrics:
         - {name: postgres.error_messages, value: messages, labels: [severity], help: "Messages in five minutes of the log"}
       fill: {severity: [ERROR, FATAL, PANIC]}
@@ -239,14 +239,19 @@ fn alerts(choice: &Choice) -> String {
     )
 }
 
+/// Whether there are variables to fill in.
+pub(super) fn has_environment(choice: &Choice) -> bool {
+    choice.asks_aws() || choice.secrets == Secrets::Env && !choice.kept().is_empty()
+}
+
 /// The variables that the configuration refers to, without values; `None` when there is none.
 fn environment(choice: &Choice) -> Option<String> {
-    let kept = if choice.secrets == Secrets::Env { choice.kept() } else { Vec::new() };
-    if kept.is_empty() && !choice.asks_aws() {
+    if !has_environment(choice) {
         return None;
     }
     let mut text = "# Copy this to `environment`, readable by its owner only (chmod 600), and fill it in: systemd and compose read it there.\n"
         .to_owned();
+    let kept = if choice.secrets == Secrets::Env { choice.kept() } else { Vec::new() };
     for (secret, purpose) in kept {
         text.push_str(&format!("\n# {purpose}\n{}=\n", variable(&secret)));
     }
@@ -259,22 +264,17 @@ fn environment(choice: &Choice) -> Option<String> {
     Some(text)
 }
 
-/// How secrets are put where the configuration looks for them.
+/// How secrets and variables are put where they are looked for.
 pub(super) fn keeping(choice: &Choice) -> Vec<String> {
     let kept = choice.kept();
-    match choice.secrets {
-        _ if kept.is_empty() && !choice.asks_aws() => Vec::new(),
-        Secrets::Env => vec![
-            "install -m 600 env.example environment".to_owned(),
-            "\"${EDITOR:-vi}\" environment".to_owned(),
-            "set -a; . ./environment; set +a".to_owned(),
-        ],
+    let mut commands: Vec<String> = match choice.secrets {
+        Secrets::Env => Vec::new(),
         Secrets::File => {
             let write = |(secret, purpose): &(String, String)| {
                 format!("(umask 077; cat > secrets/{secret})   # {purpose}; end with Ctrl-D")
             };
-            let make = "install -d -m 700 secrets".to_owned();
-            std::iter::once(make).chain(kept.iter().map(write)).collect()
+            let make = (!kept.is_empty()).then(|| "install -d -m 700 secrets".to_owned());
+            make.into_iter().chain(kept.iter().map(write)).collect()
         }
         Secrets::Ssm => {
             let put = |(secret, purpose): &(String, String)| {
@@ -285,5 +285,16 @@ pub(super) fn keeping(choice: &Choice) -> Vec<String> {
             };
             kept.iter().map(put).collect()
         }
+    };
+    if has_environment(choice) {
+        commands.extend(
+            [
+                "install -m 600 env.example environment",
+                "\"${EDITOR:-vi}\" environment",
+                "set -a; . ./environment; set +a",
+            ]
+            .map(str::to_owned),
+        );
     }
+    commands
 }

@@ -1,6 +1,6 @@
 //! What to do with the files: the tree that is printed, the next steps, and the README.md beside them.
 
-use super::configuration::{DATA_DIR, keeping};
+use super::configuration::{DATA_DIR, has_environment, keeping};
 use super::{Choice, File, Part, Secrets, Server};
 use std::fmt::Write;
 
@@ -47,8 +47,8 @@ pub fn steps(choice: &Choice) -> Vec<Step> {
     if !keeping.is_empty() {
         let words = match choice.secrets {
             Secrets::Env => "Fill in the variables, and take them into this shell.",
-            Secrets::File => "Write the secrets into their files.",
-            Secrets::Ssm => "Put the secrets into Parameter Store.",
+            Secrets::File => "Write the secrets into their files; variables are taken into this shell.",
+            Secrets::Ssm => "Put the secrets into Parameter Store; variables are taken into this shell.",
         };
         steps.push(Step::new(words, keeping));
     }
@@ -126,7 +126,7 @@ fn readme(choice: &Choice, files: &[File]) -> String {
     text.push_str("\n## Then one of these\n\n");
     text.push_str(&systemd(choice));
     text.push_str(&containers(choice));
-    text.push_str(KUBERNETES);
+    text.push_str(&kubernetes(choice));
     if choice.has(Part::Slack) {
         text.push_str(SLACK);
     }
@@ -147,7 +147,8 @@ fn systemd(choice: &Choice) -> String {
     let kept = !choice.kept().is_empty();
     if choice.secrets == Secrets::File && kept {
         commands.push("sudo install -d -m 750 -g datapulse /etc/datapulse/secrets && sudo install -m 640 -g datapulse secrets/* /etc/datapulse/secrets/".to_owned());
-    } else if choice.asks_aws() || kept {
+    }
+    if has_environment(choice) {
         commands.push("sudo install -m 600 environment /etc/datapulse/environment".to_owned());
     }
     commands.push("sudo install -m 644 systemd/datapulse.service /etc/systemd/system/".to_owned());
@@ -155,17 +156,13 @@ fn systemd(choice: &Choice) -> String {
     format!(
         "**systemd** (the program in `/usr/bin` or `/usr/local/bin`):\n\n```sh\n{}\n```\n\n\
          For a Prometheus and an Alertmanager that run already: `alerts/*.yml` go to `rule_files`, the job of `prometheus.yml` to \
-         `scrape_configs`, and `alertmanager.yml` is a whole file of routes. `dashboards/*.json` can be imported into Grafana.\n\n",
+         `scrape_configs`, and `alertmanager.yml` is a whole file of routes; its head says what to set. `dashboards/*.json` can be imported into Grafana.\n\n",
         commands.join("\n")
     )
 }
 
 fn containers(choice: &Choice) -> String {
-    let environment = if choice.asks_aws() || choice.secrets == Secrets::Env && !choice.kept().is_empty() {
-        " `environment` is needed here (see above)."
-    } else {
-        ""
-    };
+    let environment = if has_environment(choice) { " It reads `environment` (see above)." } else { "" };
     format!(
         "**Containers**, with Prometheus, Alertmanager and Grafana. The image `datapulse:{}` is built from the repository.{environment}\n\n```sh\n\
          (umask 022; mkdir -p secrets; cat > secrets/slack-url)   # the address of an incoming webhook of Slack; end with Ctrl-D\n\
@@ -175,14 +172,24 @@ fn containers(choice: &Choice) -> String {
     )
 }
 
-const KUBERNETES: &str = "\
-**Kubernetes**, with the Prometheus operator. `secret.yml`, where it is there, is a template: fill it in, or make the Secret by other means.
-
-```sh
-kubectl -n monitoring apply -f kubernetes/
-```
-
-";
+fn kubernetes(choice: &Choice) -> String {
+    let kept = choice.kept();
+    let secret = match choice.secrets {
+        Secrets::Env if has_environment(choice) => {
+            "kubectl -n monitoring create secret generic datapulse --from-env-file=environment\n".to_owned()
+        }
+        Secrets::File if !kept.is_empty() => {
+            let files: Vec<String> =
+                kept.iter().map(|(secret, _)| format!("--from-file=secrets/{secret}")).collect();
+            format!("kubectl -n monitoring create secret generic datapulse {}\n", files.join(" "))
+        }
+        _ => String::new(),
+    };
+    format!(
+        "**Kubernetes**, with the Prometheus operator, in the namespace `monitoring` or another one. Routes of Alertmanager are set up with the \
+         operator; `alertmanager.yml` says which.\n\n```sh\n{secret}kubectl -n monitoring apply -f kubernetes/\n```\n\n"
+    )
+}
 
 const SLACK: &str = "\
 ## Slack

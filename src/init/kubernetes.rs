@@ -20,7 +20,9 @@ pub(super) fn files(choice: &Choice) -> Vec<File> {
         file("prometheusrule", "the alerts", prometheus_rule(choice)),
     ];
     if has_secret(choice) {
-        files.push(file("secret", "a template for the secrets, without values", secret(choice)));
+        // `kubectl apply -f kubernetes/` passes it over by its name: empty values would replace good ones.
+        let why = "the Secret as a template, without values; README.md says how to make it";
+        files.push(File::new("kubernetes/secret.yml.example", why, secret(choice)));
     }
     if choice.has_state() {
         files.push(file("persistentvolumeclaim", "what a restart must not forget", CLAIM.to_owned()));
@@ -53,7 +55,7 @@ fn config_map(choice: &Choice) -> String {
 
 fn secret(choice: &Choice) -> String {
     let mut text = format!(
-        "# A template: better made by your tool for secrets, or by `kubectl create secret generic datapulse`. Do not fill it in within a repository.\n\
+        "# For your tool for secrets. Do not fill it in within a repository.\n\
          apiVersion: v1\nkind: Secret\nmetadata:\n  name: datapulse\n{LABELS}type: Opaque\nstringData:\n"
     );
     for (secret, purpose) in choice.kept() {
