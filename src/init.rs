@@ -199,13 +199,8 @@ impl Login {
             login.port = port.ok_or("a port is a number from 1 to 65535")?;
         }
         for (value, place) in [(user, &mut login.user), (database, &mut login.database)] {
-            match value {
-                Some("") => return Err("empty user or database".to_owned()),
-                Some(name) if name.chars().any(char::is_control) => {
-                    return Err("a control character in a name".to_owned());
-                }
-                Some(name) => name.clone_into(place),
-                None => {}
+            if let Some(text) = value {
+                *place = name(server, text)?;
             }
         }
         if server == Server::Cache && database.is_some() {
@@ -213,6 +208,18 @@ impl Login {
         }
         Ok(login)
     }
+}
+
+/// The name of a user or a database.
+fn name(server: Server, text: &str) -> Result<String, String> {
+    if text.is_empty() || text.chars().any(char::is_control) {
+        return Err("a name of a user or a database is not empty and has no control character".to_owned());
+    }
+    // Its rights are words on the same line.
+    if server == Server::Cache && text.contains(char::is_whitespace) {
+        return Err("a user of Redis has no blank in its name".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// Where secrets are kept.
@@ -452,7 +459,7 @@ mod tests {
         {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        assert!(Login::parse(Server::Cache, "c/0").is_err());
+        assert!(Login::parse(Server::Cache, "c/0").is_err() && Login::parse(Server::Cache, "a b@c").is_err());
     }
 
     #[test]

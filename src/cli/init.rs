@@ -58,6 +58,14 @@ fn target(text: &str) -> Result<(Server, Login), String> {
 /// Asks what is missing, writes, and prints what there is now.
 pub fn run(flags: Flags) -> ExitCode {
     let (dir, force) = (flags.dir.clone(), flags.force);
+    let refuse = |refusal: &writing::Refusal| {
+        complain(refusal);
+        ExitCode::from(if refusal.is_usage() { USAGE } else { FAILED })
+    };
+    // Said before somebody has answered all questions.
+    if let Err(refusal) = writing::allows(&dir, force) {
+        return refuse(&refusal);
+    }
     let choice = match choose(flags) {
         Ok(choice) => choice,
         Err(words) => {
@@ -66,11 +74,10 @@ pub fn run(flags: Flags) -> ExitCode {
         }
     };
     let files = init::files(&choice);
-    if let Err(refusal) = writing::write(&dir, &files, force, check) {
-        complain(&refusal);
-        return ExitCode::from(if refusal.is_usage() { USAGE } else { FAILED });
+    match writing::write(&dir, &files, force, check) {
+        Ok(()) => print(&report(&dir, &choice, &files)),
+        Err(refusal) => refuse(&refusal),
     }
-    print(&report(&dir, &choice, &files))
 }
 
 fn choose(flags: Flags) -> Result<Choice, String> {
@@ -115,7 +122,7 @@ fn report(dir: &Path, choice: &Choice, files: &[init::File]) -> String {
             text.push_str(&format!("     {command}\n"));
         }
     }
-    text
+    text + "\nThen as a service, with systemd, containers or Kubernetes: README.md in that directory.\n"
 }
 
 /// For a shell.

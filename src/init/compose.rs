@@ -57,7 +57,7 @@ fn datapulse(choice: &Choice) -> String {
     text += "    volumes:\n";
     text += &mount("datapulse.yml", "/etc/datapulse/datapulse.yml");
     if choice.secrets == Secrets::File && !choice.kept().is_empty() {
-        text += "      # readable by the user of the image\n";
+        text += "      # The user of the image has to be able to read it.\n";
         text += &mount("secrets", "/etc/datapulse/secrets");
     }
     if choice.has_state() {

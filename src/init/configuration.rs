@@ -25,10 +25,10 @@ pub(super) fn files(choice: &Choice) -> Vec<File> {
 /// The text of `datapulse.yml`.
 pub(super) fn configuration(choice: &Choice) -> String {
     let words: Vec<&str> = choice.parts.iter().map(|part| part.word()).collect();
+    let words = if choice.parts == Part::ALL { "all".to_owned() } else { words.join(",") };
     let mut text = format!(
-        "# The configuration of datapulse, written by `datapulse init --for {}`.\n\
-         # What is marked CHANGE is a guess. `datapulse validate` finds every fault, `datapulse doctor` also connects.\n",
-        words.join(",")
+        "# The configuration of datapulse, written by `datapulse init --for {words}`.\n\
+         # What is marked CHANGE is a guess. `datapulse validate` finds every fault, `datapulse doctor` also connects.\n"
     );
     if choice.has_state() {
         text.push_str(&format!(
@@ -249,7 +249,8 @@ fn environment(choice: &Choice) -> Option<String> {
     if !has_environment(choice) {
         return None;
     }
-    let mut text = "# Copy this to `environment`, readable by its owner only (chmod 600), and fill it in: systemd and compose read it there.\n"
+    let mut text = "# Copy this to `environment`, readable by its owner only (chmod 600), and fill it in: systemd and compose read it there.\n\
+                    # Blanks, quotes, $ and # mean something else to each of them and to a shell: choose passwords of letters and digits.\n"
         .to_owned();
     let kept = if choice.secrets == Secrets::Env { choice.kept() } else { Vec::new() };
     for (secret, purpose) in kept {

@@ -65,10 +65,6 @@ pub fn steps(choice: &Choice) -> Vec<Step> {
         vec![run("validate"), run("doctor")],
     ));
     steps.push(Step::new("Run it; the page is http://127.0.0.1:9893/", vec![run("serve")]));
-    steps.push(Step::new(
-        "Then as a service: with systemd, containers or Kubernetes, see README.md.",
-        Vec::new(),
-    ));
     steps
 }
 

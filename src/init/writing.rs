@@ -3,7 +3,6 @@
 use super::File;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Names that a refusal tells; the rest is counted.
@@ -51,19 +50,25 @@ pub fn write(
     force: bool,
     check: impl Fn(&Path) -> Result<(), String>,
 ) -> Result<(), Refusal> {
-    let there = names(dir)?;
-    if let Some(there) = there.as_ref().filter(|there| !there.is_empty() && !force) {
-        return Err(Refusal::NotEmpty { dir: dir.to_owned(), names: told(there) });
-    }
-    let draft = draft(dir, there.is_some());
+    let exists = allows(dir, force)?;
+    let draft = draft(dir, exists);
     let made = fill(&draft, files).and_then(|()| check(&draft).map_err(Refusal::Faults));
-    let moved =
-        made.and_then(|()| if there.is_some() { merge(&draft, dir, files) } else { rename(&draft, dir) });
-    if there.is_some() || moved.is_err() {
+    let moved = made.and_then(|()| if exists { merge(&draft, dir, files) } else { rename(&draft, dir) });
+    if exists || moved.is_err() {
         // What was moved is not there any more, and what is left is of no use.
         drop(fs::remove_dir_all(&draft));
     }
     moved
+}
+
+/// Whether the directory is there; refuses one with something in it, unless `force` is given.
+pub fn allows(dir: &Path, force: bool) -> Result<bool, Refusal> {
+    match names(dir)? {
+        Some(there) if !there.is_empty() && !force => {
+            Err(Refusal::NotEmpty { dir: dir.to_owned(), names: told(&there) })
+        }
+        there => Ok(there.is_some()),
+    }
 }
 
 /// What is in the directory, if there is one.
@@ -100,8 +105,7 @@ fn fill(draft: &Path, files: &[File]) -> Result<(), Refusal> {
         let path = draft.join(&file.path);
         let folder = path.parent().unwrap_or(draft);
         fs::create_dir_all(folder).map_err(at(folder))?;
-        let mode = if file.path.ends_with(".sh") { 0o755 } else { 0o644 };
-        let opened = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path);
+        let opened = fs::OpenOptions::new().write(true).create_new(true).open(&path);
         opened.and_then(|mut open| open.write_all(file.text.as_bytes())).map_err(at(&path))?;
     }
     Ok(())
@@ -125,4 +129,60 @@ fn merge(draft: &Path, dir: &Path, files: &[File]) -> Result<(), Refusal> {
 fn at(path: &Path) -> impl Fn(io::Error) -> Refusal {
     let path = path.to_owned();
     move |error| Refusal::Io { path: path.clone(), error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::parts::Stage;
+
+    fn file(path: &str, text: &str) -> File {
+        File::new(path, "", text)
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn all_files_are_there_or_none() {
+        let stage = Stage::new(&std::env::temp_dir(), "datapulse-init").unwrap();
+        let dir = stage.path().join("a/b");
+        let files = [file("one", "1"), file("deep/two", "2")];
+        let refused = write(&dir, &files, false, |draft| {
+            assert_eq!(read(&draft.join("deep/two")), "2");
+            Err("a fault".to_owned())
+        });
+        assert!(matches!(refused, Err(Refusal::Faults(why)) if why == "a fault"));
+        assert_eq!(names(&stage.path().join("a")).unwrap(), Some(Vec::new()), "nothing is left");
+
+        write(&dir, &files, false, |_| Ok(())).unwrap();
+        assert_eq!(names(&stage.path().join("a")).unwrap().unwrap(), ["b"]);
+        assert_eq!((read(&dir.join("one")), read(&dir.join("deep/two"))), ("1".to_owned(), "2".to_owned()));
+    }
+
+    #[test]
+    fn what_is_there_stays_unless_it_has_the_same_name_and_force_is_given() {
+        let stage = Stage::new(&std::env::temp_dir(), "datapulse-init").unwrap();
+        let dir = stage.path().join("dir");
+        fs::create_dir(&dir).unwrap();
+        write(&dir, &[file("deep/one", "1")], false, |_| Ok(())).unwrap();
+        fs::write(dir.join("environment"), "mine").unwrap();
+        let files = [file("deep/one", "new"), file("two", "2")];
+        let refused = write(&dir, &files, false, |_| Ok(())).unwrap_err();
+        assert!(
+            refused.is_usage() && refused.to_string().contains("is not empty: deep, environment; "),
+            "{refused}"
+        );
+        assert_eq!(read(&dir.join("deep/one")), "1");
+
+        write(&dir, &files, true, |_| Ok(())).unwrap();
+        assert_eq!(names(&dir).unwrap().unwrap(), ["deep", "environment", "two"]);
+        assert_eq!(
+            (read(&dir.join("deep/one")), read(&dir.join("environment"))),
+            ("new".to_owned(), "mine".to_owned())
+        );
+        let refused = write(&dir.join("two"), &files, true, |_| Ok(())).unwrap_err();
+        assert!(matches!(refused, Refusal::NoDirectory(_)), "{refused}");
+    }
 }
