@@ -1,6 +1,6 @@
 //! The questions of `datapulse init` on a terminal: few, each with its default in brackets.
 
-use super::{CHANNEL, Delivery, Given, Login, PROMETHEUS, Part, Secrets, Server, name, servers};
+use super::{CHANNEL, Delivery, Given, Login, PROMETHEUS, Part, Secrets, Server, login::name, servers};
 use std::collections::btree_map::Entry;
 use std::io::{self, BufRead, Write};
 

@@ -89,7 +89,7 @@ fn what_every_choice_gives_is_accepted_by_those_who_read_it() {
         assert_eq!(status, 0, "{flags:?}: {out}{err}");
         accepts("promtool", &["check", "config"], &dir.join("prometheus.yml"));
         accepts("amtool", &["check-config"], &dir.join("alertmanager.yml"));
-        for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".json")) {
+        for (name, text) in files.iter().filter(|(name, _)| name.contains(".json")) {
             serde_json::from_str::<Value>(text).unwrap_or_else(|why| panic!("{flags:?}: {name}: {why}"));
         }
         for name in files.keys().filter(|name| name.starts_with("grafana/")) {
@@ -121,10 +121,6 @@ fn variables_and_secrets_agree(flags: &[&str], files: &Files) {
     for name in named("\"ssm:") {
         assert!(readme.contains(&format!("--name {name} ")), "{flags:?}: nobody says how to make {name}");
     }
-    assert!(
-        !config.contains(" CHANGE") || config.matches("example").count() > 0 || flags.len() > 2,
-        "{config}"
-    );
 }
 
 /// What is mounted is written, or README.md says how to make it; no image moves.
@@ -141,8 +137,8 @@ fn containers_find_their_files(flags: &[&str], files: &Files) {
         );
         for volume in service["volumes"].as_array().unwrap() {
             let Some(source) = volume["source"].as_str().and_then(|path| path.strip_prefix("./")) else {
-                let (named, _) = volume.as_str().unwrap().split_once(':').unwrap();
-                assert!(compose["volumes"].get(named).is_some(), "{name}: {named}");
+                let (kept, _) = volume.as_str().unwrap().split_once(':').unwrap();
+                assert!(compose["volumes"].get(kept).is_some(), "{name}: {kept}");
                 continue;
             };
             let there = files.keys().any(|file| file == source || file.starts_with(&format!("{source}/")));
@@ -158,12 +154,12 @@ fn containers_find_their_files(flags: &[&str], files: &Files) {
 #[test]
 fn only_what_the_choice_needs_is_written() {
     let stage = stage("init-only");
-    let state = "kubernetes/persistentvolumeclaim.yml";
+    let claim = "kubernetes/persistentvolumeclaim.yml";
     for (word, there, missing) in [
         (
             "pg_subscription",
             vec!["sql/subscriber.sql", "sql/publisher.sql"],
-            vec!["iam/policy.json", state, "sql/database.sql"],
+            vec!["iam/policy.json", claim, "sql/database.sql"],
         ),
         ("pg_replication", vec!["sql/publisher.sql"], vec!["sql/subscriber.sql", "iam/policy.json"]),
         (
@@ -175,16 +171,16 @@ fn only_what_the_choice_needs_is_written() {
         ("sql_query", vec!["sql/database.sql", "dashboards/devices.json"], vec!["dashboards/inflight.json"]),
         (
             "athena_query",
-            vec!["iam/policy.json", state, "kubernetes/serviceaccount.yml"],
+            vec!["iam/policy.json", claim, "kubernetes/serviceaccount.yml"],
             vec!["kubernetes/secret.yml.example"],
         ),
         ("logs_insights", vec!["iam/policy.json", "env.example"], vec!["alerts/anomaly.yml"]),
-        ("redis", vec!["redis/create-user.sh", "alerts/stores.yml"], vec!["iam/policy.json", state]),
-        ("memorydb", vec!["iam/policy.json", "alerts/stores.yml"], vec!["redis/create-user.sh", state]),
-        ("logs", vec!["alerts/slow_query.yml", state], vec!["iam/policy.json"]),
+        ("redis", vec!["redis/create-user.sh", "alerts/stores.yml"], vec!["iam/policy.json", claim]),
+        ("memorydb", vec!["iam/policy.json", "alerts/stores.yml"], vec!["redis/create-user.sh", claim]),
+        ("logs", vec!["alerts/slow_query.yml", claim], vec!["iam/policy.json"]),
         (
             "slack",
-            vec!["env.example", state],
+            vec!["env.example", claim],
             vec!["grafana/provisioning/dashboards/datapulse.yml", "iam/policy.json"],
         ),
     ] {

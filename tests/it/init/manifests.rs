@@ -4,7 +4,7 @@ use super::{Files, yaml};
 use crate::cli::as_json;
 use serde_json::{Value, json};
 
-/// The API server refuses larger ConfigMaps; `kubectl apply` notes the whole object in an annotation, which has less.
+/// The API server refuses larger `ConfigMap`s; `kubectl apply` notes the whole object in an annotation, which has less.
 const LARGEST_ANNOTATION: usize = 256 * 1024;
 const NAME: &str = "app.kubernetes.io/name";
 
