@@ -4,9 +4,9 @@ use super::monitoring::{dashboards, retention};
 use super::{Choice, File, Secrets, configuration};
 
 /// Versions that exist for good: a tag such as `latest` would be another program next week.
-const PROMETHEUS: &str = "prom/prometheus:v2.53.4";
+const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
 const ALERTMANAGER: &str = "prom/alertmanager:v0.28.1";
-const GRAFANA: &str = "grafana/grafana:11.6.0";
+const GRAFANA: &str = "grafana/grafana:12.0.2";
 
 pub(super) fn file(choice: &Choice) -> File {
     let why = "all of it in containers: datapulse, Prometheus, Alertmanager, Grafana";
@@ -57,7 +57,8 @@ fn datapulse(choice: &Choice) -> String {
     text += "    volumes:\n";
     text += &mount("datapulse.yml", "/etc/datapulse/datapulse.yml");
     if choice.secrets == Secrets::File && !choice.kept().is_empty() {
-        text += "      # The user of the image has to be able to read it.\n";
+        text +=
+            "      # The image runs as user and group 65532, who have to be able to read it: README.md.\n";
         text += &mount("secrets", "/etc/datapulse/secrets");
     }
     if choice.has_state() {

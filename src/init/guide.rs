@@ -158,11 +158,16 @@ fn systemd(choice: &Choice) -> String {
 }
 
 fn containers(choice: &Choice) -> String {
+    let readable = if choice.secrets == Secrets::File && !choice.kept().is_empty() {
+        "sudo chgrp -R 65532 secrets && sudo chmod -R g+rX secrets   # the group of the image\n"
+    } else {
+        ""
+    };
     let environment = if has_environment(choice) { " It reads `environment` (see above)." } else { "" };
     format!(
         "**Containers**, with Prometheus, Alertmanager and Grafana. The image `datapulse:{}` is built from the repository.{environment}\n\n```sh\n\
          (umask 022; mkdir -p secrets; cat > secrets/slack-url)   # the address of an incoming webhook of Slack; end with Ctrl-D\n\
-         docker compose up -d\n```\n\n\
+         {readable}docker compose up -d\n```\n\n\
          Grafana is on http://127.0.0.1:3000/ and asks for a new password at the first login (admin, admin).\n\n",
         env!("CARGO_PKG_VERSION")
     )

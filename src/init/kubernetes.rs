@@ -4,8 +4,8 @@ use super::configuration::{DATA_DIR, configuration};
 use super::monitoring::{alerts, dashboards};
 use super::{Choice, File, Secrets, indented, variable};
 
-/// The user of the pod: any that is not root will do.
-const USER: u32 = 10_001;
+/// The user of the image.
+const USER: u32 = 65_532;
 
 /// On every object: the operator's selectors and the Service find them by the first.
 const LABELS: &str = "  labels: {app.kubernetes.io/name: datapulse}\n";
@@ -88,7 +88,7 @@ fn deployment(choice: &Choice) -> String {
          terminationGracePeriodSeconds: 15           # it drains within 10 s\n      securityContext:\n        \
          runAsNonRoot: true\n        runAsUser: {USER}\n        runAsGroup: {USER}\n        fsGroup: {USER}\n        \
          seccompProfile: {{type: RuntimeDefault}}\n      containers:\n        - name: datapulse\n          \
-         image: datapulse:{version}                    # CHANGE: your registry before it\n          \
+         image: datapulse:{version}                     # CHANGE: your registry before it\n          \
          args: [serve, --config.file, /etc/datapulse/datapulse.yml, \"--web.listen-address=:9893\"]\n{environment}          \
          ports: [{{name: http, containerPort: 9893}}]\n          \
          startupProbe: {{httpGet: {{path: /-/ready, port: http}}, periodSeconds: 2, failureThreshold: 30}}\n          \
