@@ -20,7 +20,7 @@ pub enum Refusal {
         names: String,
     },
     /// It is no directory.
-    #[error("{} is a file; name a directory", .0.display())]
+    #[error("{} is a file, or below one; name a directory", .0.display())]
     NoDirectory(PathBuf),
     /// What was made has faults: a value that was given does not fit.
     #[error("a value that was given does not fit, nothing was written:\n{0}")]
