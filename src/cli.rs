@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod demo;
 pub mod digest;
 pub mod doctor;
+pub mod init;
 pub mod log;
 pub mod once;
 pub mod serve;
@@ -44,6 +45,8 @@ pub enum Command {
     Once(Once),
     /// Read logs of MySQL or PostgreSQL and print the statements that take the most time
     Digest(Digest),
+    /// Write configuration, alerts, dashboards, units, manifests and roles for just the checks that you choose
+    Init(Box<init::Flags>),
     /// Print every metric: three spellings, unit, kind, labels, help
     Catalogue(Catalogue),
     /// Start a private replication of two PostgreSQL servers with Prometheus beside, and break it on request

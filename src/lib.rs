@@ -17,6 +17,7 @@ pub mod demo;
 pub mod discovery;
 pub mod evidence;
 pub mod http;
+pub mod init;
 pub mod journal;
 pub mod logs;
 pub mod net;

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(file)) => with_log(|| cli::doctor::run(&file, environment())),
         Some(Command::Once(flags)) => with_log(|| cli::once::run(&flags, environment(), now())),
         Some(Command::Digest(flags)) => cli::digest::run(&flags),
+        Some(Command::Init(flags)) => cli::init::run(*flags),
         Some(Command::Catalogue(flags)) => cli::catalogue::run(flags.output),
         Some(Command::Demo(flags)) => with_log(|| cli::demo::run(flags, environment(), now())),
         Some(Command::Completions { shell }) => cli::completions(shell),

@@ -18,7 +18,7 @@ const LAYERS: [&[&str]; 13] = [
     &["page", "vitals"],
     &["config"],
     &["discovery"],
-    &["demo", "run"],
+    &["demo", "init", "run"],
     &["cli"],
 ];
 const GROUND: [&str; 15] = [

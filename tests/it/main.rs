@@ -19,6 +19,7 @@ mod demo;
 mod digest;
 mod freeze;
 mod inflight;
+mod init;
 mod insights;
 mod isolation;
 mod log_outlets;
