@@ -53,22 +53,27 @@ pub fn html(view: &View<'_>) -> String {
     }
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"2\">\
-         <title>{mark} datapulse demo</title><style>{STYLE}</style></head><body>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><noscript><meta http-equiv=\"refresh\" content=\"2\"></noscript>\
+         <title>{mark} datapulse demo</title><style>{STYLE}</style><script src=\"/fresh.js\" defer></script></head><body>\n\
          <header><h1>datapulse demo</h1><nav>{links}</nav></header>\n\
-         <p class=\"lead\">Orders are written to one PostgreSQL server and replicated to another. datapulse watches both ends, the devices \
-         that connect in eight countries, and the queries of a data warehouse. Prometheus judges what it sees by the rules that come with datapulse, here with a tenth of their times. \
-         <b>Break something, and watch the alert come; heal it, and watch it go.</b></p>\n<main>\n"
+         <div class=\"sides\"><main>\n<p class=\"lead\">Five things run on this machine, datapulse watches them, and Prometheus judges what it sees by the bundled \
+         rules, here with a tenth of their times. Three steps: <a href=\"#runs\">see what runs</a>, <a href=\"#break\">break something</a>, \
+         <a href=\"#follows\">watch what follows</a>, here and in Slack, and heal it again.</p>\n<h2 class=\"step\" id=\"runs\">1. What runs</h2>\n"
     );
     flow(&mut html, view);
     beside(&mut html, view);
     faults(&mut html, view);
-    html.push_str("<div class=\"pair\">\n");
+    html.push_str("<h2 class=\"step\" id=\"follows\">3. What follows</h2>\n<p class=\"quiet\">Within half a minute the alert fires and Slack gets one message; \
+         its thread gets the evidence. When it is over, the same message says so.</p>\n<div class=\"pair\">\n");
     alerts(&mut html, view);
     events(&mut html, view);
     html.push_str("</div>\n");
     closer(&mut html, view);
-    html.push_str("</main></body></html>\n");
+    html.push_str("</main>\n");
+    html.push_str(&format!(
+        "<aside aria-label=\"Slack\"><iframe src=\"http://127.0.0.1:{}/\" title=\"What Slack would show\"></iframe></aside></div></body></html>\n",
+        view.built.slack
+    ));
     html
 }
 
@@ -232,7 +237,7 @@ fn minutes(seconds: f64) -> String {
 
 fn one(html: &mut String, name: &str, address: &str, (class, word): (&str, &str), facts: &[(&str, String)]) {
     html.push_str(&format!(
-        "<li class=\"{class}\"><h2>{name} <span class=\"pill {class}\">{}</span></h2><p>{}</p><dl>",
+        "<li class=\"{class}\"><h3>{name} <span class=\"pill {class}\">{}</span></h3><p>{}</p><dl>",
         escape(word),
         escape(address)
     ));
@@ -246,7 +251,7 @@ fn one(html: &mut String, name: &str, address: &str, (class, word): (&str, &str)
 fn faults(html: &mut String, view: &View<'_>) {
     let on = &view.standing.faults;
     html.push_str(&format!(
-        "<section class=\"faults\"><h2>Break it <form method=\"post\" action=\"/heal\">\
+        "<section class=\"faults\"><h2 class=\"step\" id=\"break\">2. Break it <form method=\"post\" action=\"/heal\">\
          <button class=\"heal\"{}>Heal everything</button></form></h2>\n<ul>\n",
         if on.is_empty() { " disabled" } else { "" }
     ));
@@ -273,7 +278,7 @@ fn faults(html: &mut String, view: &View<'_>) {
 }
 
 fn alerts(html: &mut String, view: &View<'_>) {
-    html.push_str("<section class=\"alerts\"><h2>Alerts now</h2>\n");
+    html.push_str("<section class=\"alerts\"><h3>Alerts now</h3>\n");
     match view.alerts {
         None => html.push_str("<p class=\"quiet\">Prometheus does not answer yet.</p>\n"),
         Some([]) => html.push_str("<p class=\"quiet\">All quiet.</p>\n"),
@@ -291,7 +296,7 @@ fn one_alert(html: &mut String, alert: &Alert, now: Timestamp) {
     let since =
         alert.since.map_or_else(String::new, |since| format!(" <time>for {}</time>", ago(now, since)));
     html.push_str(&format!(
-        "<article class=\"{class}\"><h3><span class=\"pill {class}\">{word}</span> {} <small>{}</small>{since}</h3>\
+        "<article class=\"{class}\"><h4><span class=\"pill {class}\">{word}</span> {} <small>{}</small>{since}</h4>\
          <p><b>{}</b></p>",
         escape(&alert.name),
         escape(&alert.severity),
@@ -305,7 +310,7 @@ fn one_alert(html: &mut String, alert: &Alert, now: Timestamp) {
 }
 
 fn events(html: &mut String, view: &View<'_>) {
-    html.push_str("<section class=\"events\"><h2>What happened</h2>\n");
+    html.push_str("<section class=\"events\"><h3>What happened</h3>\n");
     if view.events.is_empty() {
         html.push_str("<p class=\"quiet\">Nothing yet. Press a button.</p>\n");
     }
@@ -329,7 +334,9 @@ fn closer(html: &mut String, view: &View<'_>) {
     let config = escape(&config.display().to_string());
     let exporter = view.exporter;
     html.push_str(&format!(
-        "<section class=\"closer\"><h2>Look closer</h2>\n<dl>\n\
+        "<section class=\"closer\"><h2 class=\"step\">4. Look closer</h2>\n<dl>\n\
+         <div><dt>how it all stands, a page a check</dt><dd><a href=\"{exporter}/\">{exporter}/</a>, <a href=\"{exporter}/checks/orders@orders-sub\">both ends of the replication</a>, \
+         <a href=\"{exporter}/logs\">the statements that take the most time</a></dd></div>\n\
          <div><dt>the metrics</dt><dd><code>curl -s {exporter}/metrics | grep -E '^(pg|redshift|device|redis)_'</code></dd></div>\n\
          <div><dt>what the login may do, and how many series result</dt><dd><code>datapulse doctor --config.file {config}</code></dd></div>\n\
          <div><dt>one run of every check, in the terminal</dt><dd><code>datapulse once --config.file {config}</code></dd></div>\n\
@@ -337,7 +344,7 @@ fn closer(html: &mut String, view: &View<'_>) {
          <div><dt>the subscriber</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {subscriber} -U postgres shop</code></dd></div>\n\
          <div><dt>what the warehouse shows of its queries</dt><dd><code>PGPASSFILE={dir}/pgpass psql -h 127.0.0.1 -p {subscriber} -U datapulse \
          warehouse -c 'select * from svv_query_inflight'</code></dd></div>\n\
-         </dl><p class=\"quiet\">The page loads itself anew every two seconds. Ctrl-C in the terminal of the demo stops and removes \
+         </dl><p class=\"quiet\">Ctrl-C in the terminal of the demo stops and removes \
          everything.</p></section>\n"
     ));
 }

@@ -8,7 +8,6 @@ use super::page::{self, View};
 use super::watch::Alerts;
 use crate::board::Board;
 use crate::board::view::as_json;
-use crate::http::POLICY;
 use crate::task::{self, Task};
 use arc_swap::ArcSwap;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -56,6 +55,12 @@ pub struct Site {
     /// The exporter's address, `http://host:port`.
     pub exporter: String,
 }
+
+/// What keeps the pages of the demo fresh.
+pub(super) const SCRIPT: (&str, &str) = ("/fresh.js", include_str!("../web/fresh.js"));
+/// The Slack of the demo stands in a frame.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; img-src data:; \
+     frame-src http://127.0.0.1:*; form-action 'self'; frame-ancestors 'none'";
 
 /// Serves the page until `stop`.
 pub async fn serve(listener: TcpListener, site: Arc<Site>, stop: CancellationToken) {
@@ -108,6 +113,13 @@ impl Site {
         let path = request.uri().path();
         let order = match path {
             "/" => None,
+            path if path == SCRIPT.0 => {
+                return with(
+                    text(StatusCode::OK, SCRIPT.1.to_owned()),
+                    CONTENT_TYPE,
+                    "text/javascript; charset=utf-8",
+                );
+            }
             "/heal" => Some(Order::Heal),
             _ => match path.strip_prefix("/break/").and_then(Fault::from_word) {
                 Some(fault) => Some(Order::Break(fault)),

@@ -27,7 +27,9 @@ const CONNECTIONS: usize = 64;
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 const HEAD: Duration = Duration::from_secs(10);
 /// Pictures come from here.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'";
+/// The page of the demo shows this one beside itself.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; script-src 'self'; connect-src 'self'; \
+     frame-ancestors http://127.0.0.1:* http://localhost:*";
 
 /// Serves the workspace until `stop`.
 pub async fn serve(listener: TcpListener, workspace: Arc<Workspace>, stop: CancellationToken) {
@@ -75,6 +77,7 @@ async fn answer(
         return Ok(match path.strip_prefix("/files/") {
             Some(id) => file(workspace, id),
             None if path == "/" => page(workspace),
+            None if path == super::super::site::SCRIPT.0 => script(),
             None => text(StatusCode::NOT_FOUND, "404 page not found\n"),
         });
     }
@@ -122,6 +125,13 @@ async fn answer(
 fn page(workspace: &Workspace) -> Response<Full<Bytes>> {
     let mut answer = text(StatusCode::OK, &page::html(workspace));
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    answer
+}
+
+fn script() -> Response<Full<Bytes>> {
+    let mut answer = text(StatusCode::OK, super::super::site::SCRIPT.1);
+    let kind = HeaderValue::from_static("text/javascript; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
 }
 

@@ -14,8 +14,8 @@ pub(super) fn html(workspace: &Workspace) -> String {
     let messages = workspace.messages();
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta http-equiv=\"refresh\" content=\"3\">\
-         <title>Slack of the demo</title><style>{STYLE}</style></head><body>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><noscript><meta http-equiv=\"refresh\" content=\"3\"></noscript>\
+         <title>Slack of the demo</title><style>{STYLE}</style><script src=\"/fresh.js\" defer></script></head><body>\n\
          <header><h1>What Slack would show</h1></header>\n<main>\n"
     );
     for (id, name) in &workspace.channels {
@@ -109,7 +109,7 @@ fn file(html: &mut String, id: &str, file: &File) {
         html.push_str(&format!("<img src=\"/files/{id}\" alt=\"{}\">", escape(&file.alt)));
     } else {
         let text: String = String::from_utf8_lossy(bytes).chars().take(LONGEST).collect();
-        html.push_str(&format!("<pre>{}</pre>", escape(&text)));
+        html.push_str(&format!("<pre tabindex=\"0\">{}</pre>", escape(&text)));
     }
 }
 
