@@ -429,7 +429,7 @@ outputs:
 }
 
 /// YAML as editors hand it to a schema.
-fn as_json(name: &str, text: &str) -> Value {
+pub(crate) fn as_json(name: &str, text: &str) -> Value {
     fn value(node: &Node) -> Value {
         if let Some(items) = node.items() {
             return items.iter().map(value).collect();
