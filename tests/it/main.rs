@@ -26,6 +26,7 @@ mod log_outlets;
 mod logs;
 mod memorydb;
 mod moto;
+mod package;
 mod program;
 mod recorder;
 mod redis;
