@@ -18,6 +18,7 @@ mod cli;
 mod compose;
 mod demo;
 mod digest;
+mod documents;
 mod freeze;
 mod inflight;
 mod insights;

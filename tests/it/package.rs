@@ -94,7 +94,7 @@ fn a_package_says_what_it_needs_and_holds_what_it_should() {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let entry = entry.unwrap();
             let name = entry.file_name().display().to_string();
-            let wanted = name.ends_with(".yml") || name.ends_with(".json");
+            let wanted = [".yml", ".json"].iter().any(|ending| name.ends_with(ending));
             assert_eq!(
                 files.contains_key(&format!("/usr/share/datapulse/{folder}/{name}")),
                 wanted,
