@@ -50,9 +50,8 @@ const OF_REDSHIFT: [&str; 3] = [
 /// Programs that run as the documents call them, in a folder with the files that they speak of.
 const RUN: [&str; 8] = ["for", "do", "done", "sed", "sort", "comm", "zcat", "datapulse"];
 /// Programs that are not run here, and why.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 8] = [
     ("aws", "asks AWS"),
-    ("cargo", "builds: the tests are its result"),
     ("compose/secrets.sh", "it::compose runs it"),
     ("curl", "asks a service that is not there"),
     ("docker", "no container engine is among the parts of the tests; it::compose holds what it would read"),
@@ -270,11 +269,34 @@ fn every_sql_runs_on_a_real_server() {
         *files.entry(block.file).or_default() += &text;
     }
     assert!(files.len() > 20, "only {} files have SQL", files.len());
+    files.extend(statements_of_alerts());
     for (file, text) in files {
         // The blocks of a page one after another, as a reader would; the next page begins anew.
         let text = format!("begin;\n{text}\nrollback;");
         cluster.sql("lake", &text).unwrap_or_else(|why| panic!("{file}: {why}"));
     }
+}
+
+/// The queries on PostgreSQL's catalog that alerts tell people to run, by file. They stand among words.
+fn statements_of_alerts() -> BTreeMap<String, String> {
+    let mut files: BTreeMap<String, String> = BTreeMap::new();
+    let mut found = 0;
+    for file in ["alerts/inflight.yml", "alerts/replication.yml"] {
+        let content = text(file).replace("{{ $labels.pid }}", "1");
+        for line in content.lines().filter_map(|line| line.trim().strip_prefix("action: \"")) {
+            for rest in line.trim_end_matches('"').split("select ").skip(1) {
+                let rest = rest.replace(" (query is", ";").replace(" (14 and", ";").replace(": ", ";");
+                let end = [";", ". "].iter().filter_map(|end| rest.find(end)).min().unwrap_or(rest.len());
+                let statement = rest[..end].trim_end_matches('.');
+                if statement.contains(" from pg_") {
+                    writeln!(files.entry(file.to_owned()).or_default(), "select {statement};").unwrap();
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found >= 15, "only {found} statements were found");
+    files
 }
 
 #[test]
