@@ -466,6 +466,42 @@ fn every_command_is_run_or_named_with_its_reason() {
     assert_eq!(named, all.into(), "no page names this program any more");
 }
 
+/// Commands in the middle of a sentence: they exist, with these flags.
+#[test]
+fn every_command_in_a_sentence_exists() {
+    let (makefile, mut found) = (text("Makefile"), 0);
+    for file in documents() {
+        let content = text(&file);
+        // Outside of blocks, and of lines that a block begins or ends.
+        let prose: String = content.split("```").step_by(2).collect();
+        for span in prose.lines().flat_map(|line| line.split('`').skip(1).step_by(2)) {
+            if let Some(target) = span.strip_prefix("make ") {
+                assert!(makefile.contains(&format!("\n{target}: ## ")), "{file}: make has no {target}");
+                found += 1;
+            } else if let Some(words) = span.strip_prefix("datapulse ").filter(|words| !words.contains('[')) {
+                let words: Vec<_> = words.replace("SHELL", "bash").split(' ').map(str::to_owned).collect();
+                let all = [vec!["datapulse".to_owned()], words].concat();
+                let result = Arguments::try_parse_from(&all);
+                // A command by its bare name may lack what it needs.
+                let bare = all.len() == 2
+                    && result
+                        .as_ref()
+                        .is_err_and(|why| why.kind() == clap::error::ErrorKind::MissingRequiredArgument);
+                assert!(bare || result.is_ok(), "{file}: {span}: {}", result.unwrap_err());
+                found += 1;
+            } else if span.starts_with("scripts/")
+                || span.starts_with("compose/")
+                || span.starts_with("packaging/")
+            {
+                let path = span.split(' ').next().unwrap();
+                assert!(root().join(path).exists(), "{file}: there is no {path}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 60, "only {found} were found");
+}
+
 /// Runs lines with a shell in a folder that has what the documents speak of.
 fn run(block: &Block, lines: &str) {
     let stage = stage("documents-sh");
