@@ -4,6 +4,7 @@
 
 # The version of rust-toolchain.toml; tests/it/compose.rs holds the two together.
 FROM rust:1.95.0-bookworm AS build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /src
 COPY . .
 # glibc has had its name look-ups by files and DNS inside since 2.34, so a static program finds hosts as any other does. A target is

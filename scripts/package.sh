@@ -110,13 +110,13 @@ needs() {
     local symbols library glibc packages='adduser, init-system-helpers (>= 1.54)'
     symbols=$(objdump -p "$root/usr/bin/datapulse")
     glibc=$(grep -oE 'GLIBC_[0-9]+(\.[0-9]+)+' <<<"$symbols" | sed 's/GLIBC_//' | sort -V | tail -n 1)
-    for library in $(sed -n 's/^ *NEEDED *//p' <<<"$symbols"); do
+    while read -r library; do
         case $library in
         libc.so.* | libm.so.* | ld-linux*) ;;
         libgcc_s.so.1) packages+=', libgcc-s1' ;;
         *) die "no package is known for $library" ;;
         esac
-    done
+    done < <(sed -n 's/^ *NEEDED *//p' <<<"$symbols")
     [ -z "$glibc" ] || packages+=", libc6 (>= $glibc)"
     echo "$packages"
 }

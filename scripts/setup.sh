@@ -59,7 +59,7 @@ for_test() {
     want 'the tests check the rules' promtool prometheus
     want 'the tests check the routes' amtool prometheus-alertmanager
     want 'the tests read the slow query log of a real server' mariadbd mariadb-server mariadb-client
-    want 'the tests check the unit of the Debian package' systemd-analyze systemd
+    want 'the tests judge the unit' systemd-analyze systemd
     want 'the tests ask the exporter over TLS' curl curl ca-certificates
     want 'the tests compare the names of our metrics with its' prometheus-redis-exporter prometheus-redis-exporter
     # Where the system has it; the others get it from the backports, below.
