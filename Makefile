@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test slack bench anomaly fmt audit
+.PHONY: help setup build demo test package slack bench anomaly fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -21,6 +21,11 @@ demo: ## Start a PostgreSQL pair under load, a Redis pair, Prometheus and datapu
 
 test: ## Everything that has to hold: format, lints, tests, licences, rules; prints the time of each step
 	@scripts/test.sh
+
+package: ## Build the release and make target/package/datapulse_VERSION_ARCH.deb of it
+	@scripts/setup.sh build
+	cargo build --release --locked
+	@scripts/package.sh $(TARGET)/release/datapulse $(TARGET)/package
 
 slack: ## Measure alerts to Slack: 200 alerts, 1,000 at once, a bad line, 30 kills; takes minutes
 	@scripts/setup.sh test

@@ -66,7 +66,7 @@ for_test() {
     # Where the system has it; the others get it from the backports, below.
     have valkey-server || ! apt_has valkey-server || need 'the tests ask it as they ask Redis' valkey-server
     if [ -n "$(missing_python_packages)" ]; then
-        python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser and moto live in a venv' python3-venv ca-certificates
+        python3 -c 'import venv, ensurepip' 2>/dev/null || need 'the OpenMetrics parser, moto and check-jsonschema live in a venv' python3-venv ca-certificates
     fi
     # What the first lines bring may be one of these versions; on Debian 12 it is 15.
     install_packages
@@ -197,7 +197,7 @@ missing_python_packages() {
 
 install_python_packages() {
     [ -n "$(missing_python_packages)" ] || return 0
-    say 'installing the OpenMetrics parser and moto into .venv: the tests read our answers with the one and ask the other, which plays AWS'
+    say 'installing the OpenMetrics parser, moto and check-jsonschema into .venv: the tests read our answers with the first, ask the second, which plays AWS, and check docker-compose.yml by the third'
     rm -rf .venv
     python3 -m venv .venv
     retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/requirements.txt

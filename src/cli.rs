@@ -5,6 +5,7 @@ pub mod demo;
 pub mod digest;
 pub mod doctor;
 pub mod init;
+pub mod healthy;
 pub mod log;
 pub mod once;
 pub mod serve;
@@ -51,6 +52,12 @@ pub enum Command {
     Catalogue(Catalogue),
     /// Start a private replication of two PostgreSQL servers with Prometheus beside, and break it on request
     Demo(Demo),
+    /// Ask a running datapulse whether it is healthy: status 0 when it answers, also when it wants TLS or a password
+    Healthy {
+        /// Where it listens
+        #[arg(long = "web.listen-address", value_name = "ADDR", default_value = "127.0.0.1:9893", value_parser = address)]
+        listen: String,
+    },
     /// Print the completion script for a shell
     Completions {
         /// The shell.

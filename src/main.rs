@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Some(Command::Init(flags)) => cli::init::run(*flags),
         Some(Command::Catalogue(flags)) => cli::catalogue::run(flags.output),
         Some(Command::Demo(flags)) => with_log(|| cli::demo::run(flags, environment(), now())),
+        Some(Command::Healthy { listen }) => cli::healthy::run(&listen),
         Some(Command::Completions { shell }) => cli::completions(shell),
         Some(Command::Schema) => cli::schema(),
     }

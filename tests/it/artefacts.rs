@@ -24,7 +24,7 @@ const CONFIGURED: [(&str, &[&str]); 2] =
     [("device_connections", &["country"]), ("device_holiday", &["country"])];
 
 /// Everything that a name of a series can have as labels.
-struct Known(BTreeMap<String, Labels>);
+pub(crate) struct Known(BTreeMap<String, Labels>);
 
 impl Known {
     /// The families of the catalogue.
@@ -56,8 +56,21 @@ impl Known {
         Self(all)
     }
 
+    /// These, and what the bundled rules record, with every label that there is: whether they have it is the matter of one test.
+    pub(crate) fn with_rules() -> Self {
+        let mut known = Self::catalogue();
+        for rule in files("alerts", "yml").iter().flat_map(|path| rules(path)) {
+            if let Some(name) = rule.record {
+                let all = known.0.values().flatten().cloned().chain(Uses::of(&rule.expression).made);
+                let all = all.collect();
+                known.0.insert(name, all);
+            }
+        }
+        known
+    }
+
     /// Checks an expression; gives the labels that its result can have, and adds what is wrong.
-    fn check(&self, place: &str, expression: &str, wrong: &mut Vec<String>) -> Labels {
+    pub(crate) fn check(&self, place: &str, expression: &str, wrong: &mut Vec<String>) -> Labels {
         let uses = Uses::of(expression);
         let mut union: Labels = uses.made.clone();
         for (name, matched) in &uses.series {
@@ -328,16 +341,7 @@ fn the_bundled_routes_are_whole_and_lead_where_they_should() {
 
 #[test]
 fn dashboards_name_only_metrics_and_labels_of_the_catalogue() {
-    let mut known = Known::catalogue();
-    for rule in files("alerts", "yml").iter().flat_map(|path| rules(path)) {
-        if let Some(name) = rule.record {
-            // Which labels it has is the subject of the other test.
-            let all = known.0.values().flatten().cloned().chain(Uses::of(&rule.expression).made);
-            let all = all.collect();
-            known.0.insert(name, all);
-        }
-    }
-    let mut wrong = Vec::new();
+    let (known, mut wrong) = (Known::with_rules(), Vec::new());
     for path in files("dashboards", "json") {
         let place = path.strip_prefix(root()).unwrap().display().to_string();
         let board: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();

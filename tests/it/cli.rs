@@ -346,13 +346,9 @@ fn the_schema_is_fresh() {
     is_fresh("config.schema.json", &["schema"]);
 }
 
-/// Configurations that people copy: blocks of the README and whole files of docs/examples.
+/// Configurations that people copy: whole files of docs/examples. Blocks of the documents are the matter of `documents`.
 fn examples() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap_or_default();
-    for (at, block) in readme.split("```yaml\n").skip(1).enumerate() {
-        found.push((format!("README.md, block {}", at + 1), block.split("```").next().unwrap().to_owned()));
-    }
     for entry in std::fs::read_dir(root().join("docs/examples")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yml") {
@@ -364,7 +360,7 @@ fn examples() -> Vec<(String, String)> {
     found
 }
 
-fn schema() -> Value {
+pub(crate) fn schema() -> Value {
     let (_, printed, _) = finish(&mut datapulse(["schema"]));
     serde_json::from_str(&printed).unwrap()
 }
@@ -455,7 +451,7 @@ pub(crate) fn as_json(name: &str, text: &str) -> Value {
 
 /// What a value has against a schema, in the words that our schema uses; another word is a panic. Patterns are compared only
 /// as far as alternatives of fixed beginnings go.
-fn against(whole: &Value, schema: &Value, value: &Value) -> Vec<String> {
+pub(crate) fn against(whole: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let Some(words) = schema.as_object() else {
         return if schema == &json!(false) { vec![format!("{value} is not allowed")] } else { Vec::new() };
     };

@@ -1,6 +1,6 @@
 //! The exporter as people run it: its pages, its reloads, its guard.
 
-use crate::program::{Program, Sample, Samples, finish, replicate, role, target};
+use crate::program::{Program, Sample, Samples, datapulse, finish, replicate, role, target};
 use crate::stage::{LIMIT, eventually, root, shared_pair};
 use datapulse::demo::parts::{Cluster, Signal, wait_for};
 use std::collections::BTreeSet;
@@ -269,6 +269,22 @@ fn two_hundred_reloads_leave_nothing_behind_and_touch_only_what_changed() {
     assert_eq!(backend(server, "reload_comes"), None);
 }
 
+/// What `datapulse healthy` says about a port.
+fn healthy(port: u16) -> (i32, String, String) {
+    finish(&mut datapulse(["healthy", "--web.listen-address", &format!("127.0.0.1:{port}")]))
+}
+
+#[test]
+fn healthy_tells_one_that_runs_from_one_that_does_not() {
+    let program = Program::start("healthy", "checks: []\n", &[]);
+    assert_eq!(healthy(program.port).0, 0);
+    program.signal(Signal::Term);
+    program.end();
+    let (status, out, err) = healthy(program.port);
+    assert_eq!(status, 1, "{out}");
+    assert!(err.contains("nobody answers on 127.0.0.1:"), "{err}");
+}
+
 #[test]
 fn tls_and_basic_auth_guard_every_path() {
     let publisher = &shared_pair().publisher;
@@ -314,6 +330,8 @@ fn tls_and_basic_auth_guard_every_path() {
         }
     }
     assert_ne!(curl("http", "/-/healthy", &ann).0, 0, "no plain HTTP beside TLS");
+    let (status, out, err) = healthy(program.port);
+    assert_eq!(status, 0, "it lives behind TLS, too: {out}{err}");
 
     // The file is read again when it changes.
     std::fs::write(stage.join("web.yml"), web.replace("ann:", "bob:")).unwrap();
