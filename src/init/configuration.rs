@@ -52,6 +52,10 @@ pub(super) fn configuration(choice: &Choice) -> String {
     if choice.has(Part::Slack) {
         text.push_str(&alerts(choice));
     }
+    text.push_str(&format!(
+        "\n# The status page shows what this Prometheus fires and expects.\npage: {{prometheus: {}}}\n",
+        serde_json::Value::from(choice.prometheus.as_str())
+    ));
     text
 }
 

@@ -2,7 +2,8 @@
 
 use super::intake::Intake;
 use super::routes::Route;
-use super::series::{self, Fate};
+use super::scribe::Totals;
+use super::series::{Fate, SEPARATOR, Source};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Events of a log group since its ledger began: received = parsed + unparsed + duplicate + unrouted.
@@ -30,10 +31,9 @@ pub fn groups(intake: &Intake) -> Vec<Group> {
     let last: BTreeMap<String, f64> = intake.last_events().into_iter().collect();
     let routing = intake.routing();
     let expected = routing.routes.0.iter().filter_map(Route::one_group);
-    let names: BTreeSet<String> =
-        series::log_groups(&totals).chain(expected).chain(last.keys().cloned()).collect();
+    let names: BTreeSet<String> = log_groups(&totals).chain(expected).chain(last.keys().cloned()).collect();
     let group = |name: String| {
-        let count = |fate| series::events(&totals, &name, fate);
+        let count = |fate| events(&totals, &name, fate);
         Group {
             received: count(Fate::Received),
             parsed: count(Fate::Parsed),
@@ -45,4 +45,19 @@ pub fn groups(intake: &Intake) -> Vec<Group> {
         }
     };
     names.into_iter().map(group).collect()
+}
+
+/// The log groups that events came from.
+fn log_groups(totals: &Totals) -> impl Iterator<Item = String> {
+    let events = totals.keys().filter_map(|key| {
+        let mut parts = key.split(SEPARATOR);
+        (parts.next() == Some("events")).then(|| parts.next())?
+    });
+    events.map(str::to_owned)
+}
+
+/// Events of a log group that met a fate.
+fn events(totals: &Totals, log_group: &str, fate: Fate) -> u64 {
+    let source = Source { log_group: log_group.to_owned(), db_instance: String::new() };
+    totals.get(&source.fate(fate).series).copied().unwrap_or_default()
 }

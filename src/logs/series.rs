@@ -15,7 +15,7 @@ pub const SLOTS: usize = 100;
 /// A new label set is shown at 0 for so long: Prometheus scrapes every 15 s, and sees a rise only from a value before it.
 const SHOWN_AT_ZERO: Duration = Duration::from_secs(20);
 /// Stands between the values of a key.
-const SEPARATOR: char = '\u{1f}';
+pub(super) const SEPARATOR: char = '\u{1f}';
 /// The value of all labels but the log group in the series that takes what finds no room.
 const OTHER: &str = "other";
 /// A label value is no longer, in bytes: the key is kept in the ledger.
@@ -264,21 +264,6 @@ pub fn ended(log_group: &str, fingerprint: u64) -> [Ended; 2] {
         series: key(word, &log_group, &[&hex(fingerprint)]),
         other: key(word, &log_group, &[OTHER]),
     })
-}
-
-/// The log groups that events came from.
-pub fn log_groups(totals: &Totals) -> impl Iterator<Item = String> {
-    let events = totals.keys().filter_map(|key| {
-        let mut parts = key.split(SEPARATOR);
-        (parts.next() == Some("events")).then(|| parts.next())?
-    });
-    events.map(str::to_owned)
-}
-
-/// Events of a log group that met a fate.
-pub fn events(totals: &Totals, log_group: &str, fate: Fate) -> u64 {
-    let source = Source { log_group: log_group.to_owned(), db_instance: String::new() };
-    totals.get(&source.fate(fate).series).copied().unwrap_or_default()
 }
 
 /// The fingerprints that have a series, by log group.
