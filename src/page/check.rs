@@ -152,8 +152,8 @@ fn values(key: &Key, card: &Card, found: &[Sample<'_>], scene: &Scene) -> String
     }
     let span = interval_words(card.history().span().as_secs());
     let mut html = format!(
-        "<h2>{} values</h2>\n<div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"values\"><table><thead><tr><th scope=\"col\">metric</th><th scope=\"col\">labels</th>\
-         <th scope=\"col\" class=\"number\">value</th><th scope=\"col\">course{span}</th></tr></thead><tbody>\n",
+        "<h2>{} values</h2>\n<div class=\"wide values\" tabindex=\"0\" role=\"region\" aria-label=\"values\"><table><thead><tr><th scope=\"col\">metric</th><th scope=\"col\" class=\"number\">value</th>\
+         <th scope=\"col\">course{span}</th><th scope=\"col\">labels</th></tr></thead><tbody>\n",
         found.len()
     );
     for sample in found.iter().take(MOST_ROWS) {
@@ -170,11 +170,11 @@ fn values(key: &Key, card: &Card, found: &[Sample<'_>], scene: &Scene) -> String
             card.history().of(&sample.name, sample.labels.iter().map(|(_, value)| *value))
         };
         html.push_str(&format!(
-            "<tr><td>{}</td><td>{}</td><td class=\"number\">{}</td><td>{}</td></tr>\n",
+            "<tr><td>{}</td><td class=\"number\">{}</td><td>{}</td><td>{}</td></tr>\n",
             escape(&sample.name),
-            labels.join(" "),
             value(key, sample, scene),
-            course.map(|pieces| sparkline::whole(pieces, &sample.name)).unwrap_or_default()
+            course.map(|pieces| sparkline::whole(pieces, &sample.name)).unwrap_or_default(),
+            labels.join(" ")
         ));
     }
     html.push_str("</tbody></table></div>\n");

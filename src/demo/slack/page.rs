@@ -122,7 +122,10 @@ fn markup(text: &str) -> String {
         html.push_str(before);
         let paired = |mark: &str| after.strip_prefix(mark).and_then(|inside| inside.split_once(mark));
         if let Some((code, behind)) = paired("```") {
-            html.push_str(&format!("<pre>{}</pre>", code.replace('"', "&quot;").replace('<', "&lt;")));
+            html.push_str(&format!(
+                "<pre tabindex=\"0\">{}</pre>",
+                code.replace('"', "&quot;").replace('<', "&lt;")
+            ));
             rest = behind;
         } else if let Some((code, behind)) =
             paired("`").filter(|(code, _)| !code.is_empty() && !code.contains('\n'))
@@ -179,7 +182,7 @@ mod tests {
             ("*Firing* since <!date^1^{x}|then>", "<b>Firing</b> since <time>then</time>"),
             ("<https://a/?x=1&amp;y|A&amp;B>", "<a href=\"https://a/?x=1&amp;y\">A&amp;B</a>"),
             ("a\n`b*c`", "a<br><code>b*c</code>"),
-            ("```x\n&lt;y&gt;```", "<pre>x\n&lt;y&gt;</pre>"),
+            ("```x\n&lt;y&gt;```", "<pre tabindex=\"0\">x\n&lt;y&gt;</pre>"),
             ("&lt;!channel&gt; \"", "&lt;!channel&gt; &quot;"),
             ("<!channel>", "<mark>&lt;!channel&gt;</mark>"),
             ("<script", "&lt;script"),
