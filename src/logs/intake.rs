@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub const LARGEST_RECORD: usize = 16 * 1024 * 1024;
 /// Log groups with series of their own; what comes from more of them counts as one, `other`.
 const MOST_GROUPS: usize = 1_000;
+/// What becomes of documents: the server has them; never takes them; their delivery failed.
+pub const RESULTS: [&str; 3] = ["indexed", "rejected", "failed"];
 /// Names of notes with the time of the newest event begin like this.
 const LAST_EVENT: &str = "last_event\u{1f}";
 
@@ -189,14 +191,15 @@ impl Intake {
     ) -> Result<(), NotTaken> {
         let all = documents.len() as u64;
         let sent = self.bulk.send(outlet, documents).await;
-        let count = |result, number| {
-            *lock(&self.documents).entry((log_group.clone(), result)).or_default() += number;
+        let count = |numbers: [u64; 3]| {
+            let mut documents = lock(&self.documents);
+            for (result, number) in RESULTS.into_iter().zip(numbers) {
+                *documents.entry((log_group.clone(), result)).or_default() += number;
+            }
         };
-        let rejected = sent.inspect_err(|_| count("failed", all))?;
+        let rejected = sent.inspect_err(|_| count([0, 0, all]))?;
         let number = rejected.len() as u64;
-        count("indexed", all - number);
-        count("rejected", number);
-        count("failed", 0);
+        count([all - number, number, 0]);
         self.aside(move |intake| {
             for one in rejected {
                 let origin = Origin { log_group: Some(&log_group), id: Some(&one.document.id) };
@@ -249,7 +252,7 @@ impl Intake {
         if let Some(newest) = data.events.iter().map(|event| event.timestamp).max() {
             self.note_newest(&source, newest, now, &mut first);
         }
-        let log_group = data.log_group.clone().into_owned();
+        let log_group = source.log_group.clone();
         let read = Read { data, source: &source, archive, parsed, counted, first };
         let chunks = self.chunks(read, now)?;
         Ok(Worked { log_group, outlet, documents, chunks })

@@ -18,6 +18,8 @@ const SHOWN_AT_ZERO: Duration = Duration::from_secs(20);
 const SEPARATOR: char = '\u{1f}';
 /// The value of all labels but the log group in the series that takes what finds no room.
 const OTHER: &str = "other";
+/// Counts of documents begin with this word where it is remembered since when they are shown.
+const DOCUMENTS: &str = "documents";
 /// A label value is no longer, in bytes: the key is kept in the ledger.
 const LONGEST_VALUE: usize = 256;
 /// Upper bounds of durations, in seconds, as the contract has them.
@@ -322,6 +324,8 @@ pub struct Telling {
     /// When each series was first seen; `None`: it was there at the start.
     seen: HashMap<Arc<str>, Option<Instant>>,
     began: bool,
+    /// Since when what is seen now for the first time is there; `None`: it is no news.
+    news: Option<Instant>,
 }
 
 impl Telling {
@@ -335,8 +339,9 @@ impl Telling {
         now: Instant,
     ) -> BTreeMap<Option<usize>, Answer> {
         let news = self.began.then_some(now);
-        self.began = true;
-        self.seen.retain(|series, _| totals.contains_key(series) || series.starts_with("events"));
+        (self.began, self.news) = (true, news);
+        let stays = |series: &str| ["events", DOCUMENTS].iter().any(|word| series.starts_with(word));
+        self.seen.retain(|series, _| totals.contains_key(series) || stays(series));
         let mut answers: BTreeMap<Option<usize>, Answer> = BTreeMap::new();
         let mut log_groups: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
         let mut histograms: BTreeMap<(&str, &str, &str), Buckets> = BTreeMap::new();
@@ -389,6 +394,12 @@ impl Telling {
             }
         }
         answers
+    }
+
+    /// What to show of a count of documents, after [`Telling::tell`]: a new one at 0 first, as all others.
+    pub fn documents(&mut self, log_group: &str, result: &str, number: u64, now: Instant) -> u64 {
+        let seen = self.seen.entry(key(DOCUMENTS, log_group, &[result])).or_insert(self.news);
+        if seen.is_some_and(|seen| now.duration_since(seen) < SHOWN_AT_ZERO) { 0 } else { number }
     }
 }
 
@@ -490,6 +501,19 @@ mod tests {
             ("app", "a\u{1f}b", "a\u{fffd}b"),
         ] {
             assert_eq!(Source::new(log_group, log_stream).db_instance, expected);
+        }
+    }
+
+    #[test]
+    fn a_new_count_of_documents_is_shown_at_0_first() {
+        let (now, mut telling) = (Instant::now(), Telling::default());
+        telling.tell(&Totals::new(), &[], &|_| None, now);
+        assert_eq!(telling.documents("g", "indexed", 0, now), 0, "there from the start");
+        for (after, expected) in [(0, (5, 0)), (19, (5, 0)), (20, (5, 5))] {
+            let now = now + Duration::from_secs(after);
+            telling.tell(&Totals::new(), &[], &|_| None, now);
+            let mut shown = |log_group| telling.documents(log_group, "indexed", 5, now);
+            assert_eq!((shown("g"), shown("new")), expected, "after {after} s");
         }
     }
 
