@@ -23,7 +23,14 @@ const LONGEST_FETCH: Duration = Duration::from_mins(3);
 /// What failed is tried again so much later.
 const AGAIN: Duration = Duration::from_secs(30);
 /// What was not there yet is looked for so much later: ingestion into Logs Insights takes minutes.
-const LATER: Duration = Duration::from_mins(3);
+pub const LATER: Duration = Duration::from_mins(3);
+/// After the first failure to show a piece; doubled each time.
+const FIRST_REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_mins(1);
+/// A file that failed so often, over a quarter of an hour, is told of in words instead.
+const MOST_FAILURES: u32 = 20;
+/// When nothing is waited for.
+const IDLE: Duration = Duration::from_mins(3);
 /// Where the journal cannot be written, nothing is fetched.
 const BLOCKED: Duration = Duration::from_millis(250);
 /// A restart may have come in between, so one more than twice.
@@ -51,6 +58,8 @@ struct Job {
     ready: Option<Ready>,
     /// Times it was tried to show it.
     shows: u32,
+    /// Times that failed by no word of Slack.
+    failures: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +89,24 @@ pub(super) struct Fetched {
     result: Result<Found, Problem>,
 }
 
+impl Job {
+    /// It could not be shown.
+    fn failed(&mut self, trouble: &Trouble) {
+        self.running = false;
+        self.not_before = Instant::now() + rest(self.failures);
+        // What Slack says itself is kept to by the channel.
+        let (Trouble::Unsent(problem) | Trouble::Unknown(problem)) = trouble else { return };
+        self.failures += 1;
+        if self.failures >= MOST_FAILURES
+            && let Some(Ready { found, .. }) = &mut self.ready
+            && let Found::File(file) = found
+        {
+            let why = escape_within(&problem.to_string(), 1500);
+            *found = Found::Words(format!("{} could not be uploaded: {why}", file.name));
+        }
+    }
+}
+
 impl Threads {
     /// The message of an incident or digest is there, so its thread can be filled.
     pub(super) fn expect(&mut self, id: &str) {
@@ -90,11 +117,11 @@ impl Threads {
     pub(super) fn wake(&self) -> Instant {
         let now = Instant::now();
         if self.fetching >= MOST_FETCHES {
-            return now + LATER;
+            return now + IDLE;
         }
         let waiting = self.jobs.values().filter(|job| !job.running && job.ready.is_none());
         // What is due and has not begun waits for the disk.
-        waiting.map(|job| job.not_before.max(now + BLOCKED)).min().unwrap_or(now + LATER)
+        waiting.map(|job| job.not_before.max(now + BLOCKED)).min().unwrap_or(now + IDLE)
     }
 
     /// Channels in which something is to be shown.
@@ -135,7 +162,8 @@ impl Office {
     pub(super) async fn begin_fetches(&mut self) {
         let config = self.setup.config.load_full();
         let moment = Instant::now();
-        let job = || Job { not_before: moment, since: moment, running: false, ready: None, shows: 0 };
+        let job =
+            || Job { not_before: moment, since: moment, running: false, ready: None, shows: 0, failures: 0 };
         for id in std::mem::take(&mut self.threads.expected) {
             let alert = self.desk.incident(&id).and_then(|incident| incident.leading().cloned());
             let count = alert.map_or(0, |alert| config.collect(&alert).len());
@@ -208,8 +236,11 @@ impl Office {
             job.running = true;
         }
         self.threads.fetching += 1;
+        // A file is found again by its name.
+        let all = config.collect(&case.alert).iter().take(at);
+        let twins = all.filter(|other| other.file_name() == collect.file_name()).count();
         let sources = Sources { board: Arc::clone(&self.setup.board), vault: Arc::clone(&self.setup.vault) };
-        self.fetches.push(Box::pin(fetch(key.clone(), tries + 1, collect, case, sources)));
+        self.fetches.push(Box::pin(fetch(key.clone(), tries + 1, (collect, twins), case, sources)));
         true
     }
 
@@ -227,7 +258,7 @@ impl Office {
             Ok(Found::NotYet(words)) => {
                 let words = format!(
                     "{words}. Events arrive there late, so it is asked again in {} minutes",
-                    LATER.as_secs() / 60
+                    self.setup.later.as_secs().div_ceil(60)
                 );
                 self.ready(&key, Found::Words(words), false);
             }
@@ -278,17 +309,16 @@ impl Office {
         if let Some(job) = self.threads.jobs.get_mut(&key) {
             job.running = false;
             job.ready = None;
-            job.shows = 0;
-            job.not_before = Instant::now() + LATER;
+            (job.shows, job.failures) = (0, 0);
+            job.not_before = Instant::now() + self.setup.later;
         }
         Vec::new()
     }
 
     /// A piece could not be shown, but may be later.
-    pub(super) fn not_shown(&mut self, show: &Show) {
+    pub(super) fn not_shown(&mut self, show: &Show, trouble: &Trouble) {
         if let Some(job) = self.threads.jobs.get_mut(&(show.id.clone(), show.at)) {
-            job.running = false;
-            job.not_before = Instant::now() + Duration::from_secs(2);
+            job.failed(trouble);
         }
     }
 
@@ -305,15 +335,31 @@ impl Office {
 async fn fetch(
     (id, at): (String, usize),
     tries: u32,
-    collect: Collect,
+    (collect, twins): (Collect, usize),
     case: Case,
     sources: Sources,
 ) -> Fetched {
     let deadline = Instant::now() + LONGEST_FETCH;
     let late = || Problem::new(crate::check::Reason::Timeout, "it took too long");
     let fetched = timeout(LONGEST_FETCH + AGAIN, collect.fetch(&case, &sources, deadline)).await;
-    let result = fetched.unwrap_or_else(|_| Err(late()));
+    let mut result = fetched.unwrap_or_else(|_| Err(late()));
+    if let Ok(Found::File(file)) = &mut result {
+        file.name = numbered(&file.name, twins);
+    }
     Fetched { id, at, tries, word: collect.word(), result }
+}
+
+/// `errors.json`, and `errors-2.json` behind one of that name.
+fn numbered(name: &str, before: usize) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, ending)) if before > 0 => format!("{stem}-{}.{ending}", before + 1),
+        _ => name.to_owned(),
+    }
+}
+
+/// How long a piece rests that could not be shown.
+fn rest(failures: u32) -> Duration {
+    FIRST_REST.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_REST)
 }
 
 impl Show {
@@ -360,5 +406,38 @@ impl Show {
             }
             Err(trouble) => Ended::Not(trouble),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Reason;
+
+    #[test]
+    fn files_of_one_name_are_numbered() {
+        assert_eq!(numbered("errors.json", 0), "errors.json");
+        assert_eq!(numbered("errors.json", 2), "errors-3.json");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_uploaded_is_tried_ever_more_seldom_and_then_told_of_in_words() {
+        let file = File { name: "chart.png".into(), title: String::new(), bytes: vec![1], alt: None };
+        let ready = Some(Ready { found: Found::File(file), last: true });
+        let now = Instant::now();
+        let mut job = Job { not_before: now, since: now, running: true, ready, shows: 0, failures: 0 };
+        let mut rests = Vec::new();
+        let lost = || Trouble::Unknown(Problem::new(Reason::Io, "status 500"));
+        for _ in 1..MOST_FAILURES {
+            job.failed(&lost());
+            rests.push(job.not_before.duration_since(now).as_secs());
+        }
+        assert_eq!(rests[..7], [2, 4, 8, 16, 32, 60, 60]);
+        assert!((600..1200).contains(&rests.iter().sum::<u64>()), "{rests:?}");
+        job.failed(&Trouble::Later(Duration::from_secs(9)));
+        assert!(matches!(job.ready.as_ref().unwrap().found, Found::File(_)), "patience is no failure");
+        job.failed(&lost());
+        let words = Found::Words("chart.png could not be uploaded: status 500".to_owned());
+        assert_eq!(job.ready.unwrap().found, words);
     }
 }

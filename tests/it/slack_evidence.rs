@@ -1,0 +1,232 @@
+//! Evidence in Slack under trouble: killed in between, uploads that fail, empty at first, and the band of the bundled rules.
+
+use crate::insights::{Insights, Script};
+use crate::slack::{Slack, TOKEN, alert, config, deliver, instrument, start};
+use crate::stage::{LIMIT, eventually, stage};
+use crate::wire::{ACCESS_KEY, REGION};
+use datapulse::alerts::config::Config;
+use datapulse::alerts::counters::Counters;
+use datapulse::alerts::office::{self, Setup};
+use datapulse::alerts::{Notice, alertmanager};
+use datapulse::board::Board;
+use datapulse::config::secret::Vault;
+use datapulse::demo::parts::{Prometheus, wait_for};
+use datapulse::demo::slack::{Message, Trouble};
+use datapulse::journal::disk::{Disk, RealDisk};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A Prometheus that has a series for the alert.
+fn prometheus(stage: &datapulse::demo::parts::Stage, rules: &str) -> Prometheus {
+    std::fs::write(stage.path().join("rules.yml"), rules).unwrap();
+    let config = "global: {evaluation_interval: 1s}\nrule_files: [rules.yml]\n";
+    Prometheus::start(stage.path(), config, &[]).unwrap()
+}
+
+const DEVICES: &str =
+    "groups: [{name: g, rules: [{record: device_connections, expr: vector(7), labels: {country: PH}}]}]\n";
+
+fn of_devices(name: &str) -> Value {
+    let mut one = alert(name, &[("country", "PH")], false);
+    one["generatorURL"] = json!("http://127.0.0.1/graph?g0.expr=device_connections%20%3C%2010");
+    one["labels"].as_object_mut().unwrap().remove("what");
+    one
+}
+
+/// The names of the files below a message.
+fn files(slack: &Slack, message: &Message) -> Vec<String> {
+    let replies = slack.workspace.replies(&message.ts);
+    replies.iter().filter(|reply| !reply.files.is_empty()).map(|reply| slack.file(reply).0).collect()
+}
+
+#[test]
+fn a_kill_between_a_message_and_its_evidence_neither_loses_nor_doubles_it() {
+    const ROUNDS: usize = 6;
+    let (slack, stage) = (Slack::start(), stage("slack-evidence-kill"));
+    let prometheus = prometheus(&stage, DEVICES);
+    let chart = format!("- chart: {{prometheus: \"http://127.0.0.1:{}\", range: 10m}}", prometheus.port());
+    // Two of one name.
+    let evidence = format!("  evidence:\n    - collect:\n        {chart}\n        {chart}\n");
+    for round in 0..=ROUNDS {
+        let program = start(&slack, &stage, &format!("slack-evidence-kill-{round}"), &evidence, "");
+        if round == ROUNDS {
+            let whole = wait_for(LIMIT, || {
+                let all = slack.workspace.posts().iter().all(|post| files(&slack, post).len() >= 2);
+                Ok(all.then_some(()))
+            });
+            let found: Vec<_> = slack.workspace.posts().iter().map(|post| files(&slack, post)).collect();
+            assert!(whole.unwrap().is_some(), "{found:?}");
+            // A second copy would come after the first.
+            std::thread::sleep(Duration::from_secs(4));
+            break;
+        }
+        let name = format!("alert-{round}");
+        deliver(program.port, &name, &[of_devices(&name)]);
+        slack.post("the message", |message| message.text.contains(&name));
+        // At first before anything is fetched, then while files go up, at last behind the first of them.
+        std::thread::sleep(Duration::from_millis(250 * round as u64));
+        drop(program);
+    }
+    let posts = slack.workspace.posts();
+    assert_eq!(posts.len(), ROUNDS);
+    for post in posts {
+        let mut found = files(&slack, &post);
+        found.sort();
+        assert_eq!(found, ["chart-2.png", "chart.png"], "{}", post.text);
+    }
+}
+
+#[test]
+fn an_upload_that_fails_is_counted_and_tried_again_and_the_message_is_there() {
+    let (slack, stage) = (Slack::start(), stage("slack-upload"));
+    let prometheus = prometheus(&stage, DEVICES);
+    let evidence = format!(
+        "  evidence: [{{collect: [{{chart: {{prometheus: \"http://127.0.0.1:{}\", range: 10m}}}}]}}]\n",
+        prometheus.port()
+    );
+    slack.workspace.plan("upload", [Trouble::Broken, Trouble::Broken]);
+    slack.workspace.plan("files.getUploadURLExternal", [Trouble::Broken]);
+    slack.workspace.plan("files.completeUploadExternal", [Trouble::Lost]);
+    let program = start(&slack, &stage, "slack-upload-program", &evidence, "");
+    deliver(program.port, "a", &[of_devices("alert-1")]);
+    let message = slack.post("the message", |message| message.text.contains("alert-1"));
+    eventually("the chart in the end", || Some(files(&slack, &message)).filter(|files| !files.is_empty()));
+    instrument(&program, "datapulse_notify_failures_total", &[("reason", "io")], |count| count >= 3.0);
+    // What Slack refuses is not tried again.
+    slack.workspace.lose_scope("files:write");
+    deliver(program.port, "b", &[of_devices("alert-2")]);
+    let second = slack.post("the second message", |message| message.text.contains("alert-2"));
+    instrument(&program, "datapulse_notify_failures_total", &[("reason", "permission")], |count| {
+        count == 1.0
+    });
+    deliver(
+        program.port,
+        "b",
+        &[{
+            let mut over = of_devices("alert-2");
+            over["status"] = json!("resolved");
+            over["endsAt"] = json!("2026-11-20T10:30:00Z");
+            over
+        }],
+    );
+    slack.post("its end is shown", |message| message.ts == second.ts && message.text.starts_with('✅'));
+    assert_eq!((files(&slack, &message).len(), files(&slack, &second).len()), (1, 0));
+    assert_eq!(slack.workspace.posts().len(), 2);
+    let calls = slack.workspace.counts().calls["files.getUploadURLExternal"];
+    assert!((5..=6).contains(&calls), "{calls} calls");
+}
+
+/// The time of three minutes is the office's, so it is started here with a shorter one.
+#[test]
+fn evidence_that_was_empty_is_looked_for_once_more() {
+    let (slack, stage, insights) = (Slack::start(), stage("slack-empty"), Insights::start());
+    insights.group("/aws/rds/orders");
+    let text = config(&slack, stage.path(), "", "");
+    assert!(text.contains("C0"));
+    let alerts: Config = serde_json::from_value(json!({
+        "slack": {"url": format!("http://127.0.0.1:{}/api", slack.port), "token": "env:SLACK", "channel": "C0"},
+        "evidence": [{"collect": [{"logs_insights": {"log_group": "/aws/rds/orders", "region": REGION}}]}],
+    }))
+    .unwrap();
+    let endpoint = format!("http://127.0.0.1:{}", insights.port());
+    let environment = move |name: &str| match name {
+        "SLACK" => Some(TOKEN.to_owned()),
+        "AWS_ACCESS_KEY_ID" => Some(ACCESS_KEY.to_owned()),
+        "AWS_SECRET_ACCESS_KEY" => Some("canary-secret-key".to_owned()),
+        "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS" => Some(endpoint.clone()),
+        "AWS_EC2_METADATA_DISABLED" => Some("true".to_owned()),
+        _ => None,
+    };
+    let setup = Setup {
+        config: Arc::new(arc_swap::ArcSwap::from_pointee(alerts)),
+        board: Arc::new(Board::new(std::time::SystemTime::now())),
+        vault: Arc::new(Vault::new(Arc::new(environment), stage.path())),
+        counters: Arc::new(Counters::default()),
+        later: Duration::from_secs(2),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let stop = CancellationToken::new();
+    let (door, mut task) = runtime.block_on(async {
+        let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+        office::start(setup, &disk, &stage.path().join("alerts"), stop.clone()).unwrap()
+    });
+    let hear = |name: &str| {
+        let body = json!({"version": "4", "groupKey": name, "alerts": [alert(name, &[], false)]}).to_string();
+        let notice: Notice = alertmanager::read(body.as_bytes(), Timestamp::now()).unwrap();
+        assert!(runtime.block_on(door.deliver(notice)));
+        slack.post("the message", |message| message.text.contains(name))
+    };
+    let first = hear("alert-1");
+    slack.reply(&first, "nothing yet", |reply| {
+        reply.text.contains("as far as Logs Insights has it")
+            && reply.text.contains("asked again in 1 minutes")
+    });
+    // Meanwhile the events have arrived.
+    let fields = [("@timestamp", "2026-11-20 10:00:00.000"), ("@message", "ERROR: late")];
+    let row = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    insights.answer(Script { rows: vec![row], ..Script::default() });
+    let found = slack.reply(&first, "the errors", |reply| !reply.files.is_empty());
+    assert_eq!(slack.file(&found).0, "errors.json");
+    assert_eq!(insights.started().len(), 2);
+    // Empty both times: said, and not asked a third time.
+    insights.answer(Script::default());
+    let second = hear("alert-2");
+    slack.reply(&second, "nothing, also now", |reply| reply.text.contains(", also now"));
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!((insights.started().len(), slack.workspace.replies(&second.ts).len()), (4, 2));
+    stop.cancel();
+    runtime.block_on(async { drop(task.join().await) });
+}
+
+#[test]
+fn a_seasonal_alert_of_the_bundled_rules_gets_a_chart_with_its_band() {
+    let (slack, stage) = (Slack::start(), stage("slack-band"));
+    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/alerts/anomaly.yml")).unwrap();
+    let mut parts = rules.split("      - alert: SeasonalGaugeLow\n").skip(1);
+    let rule = parts
+        .next()
+        .unwrap()
+        .replace("for: 5m", "for: 0s")
+        .replace("keep_firing_for: 10m", "keep_firing_for: 1m");
+    let labels = "{gauge: device_connections, job: datapulse, instance: dp, check: devices, target: lake, country: TH}";
+    let mut text = "groups:\n  - name: g\n    rules:\n".to_owned();
+    for (name, value) in [
+        ("seasonal:value", "400"),
+        ("seasonal:expected", "1000"),
+        ("seasonal:noise", "2"),
+        ("seasonal:low", "0.6"),
+        ("seasonal:guard", "0.2"),
+    ] {
+        text.push_str(&format!("      - {{record: '{name}', expr: vector({value}), labels: {labels}}}\n"));
+    }
+    text.push_str("      - {record: 'datapulse:seasonal_critical:ratio', expr: vector(0.5)}\n");
+    text.push_str(&format!("      - alert: SeasonalGaugeLow\n{rule}"));
+    let prometheus = prometheus(&stage, &text);
+    let fires = eventually("the alert fires", || {
+        let answer = prometheus.api("/api/v1/alerts").ok()?;
+        answer["alerts"].as_array()?.iter().find(|alert| alert["state"] == "firing").cloned()
+    });
+    let evidence = format!(
+        "  evidence: [{{match: {{alertname: SeasonalGaugeLow}}, collect: [{{chart: {{prometheus: \"http://127.0.0.1:{}\", range: 10m}}}}]}}]\n",
+        prometheus.port()
+    );
+    let program = start(&slack, &stage, "slack-band-program", &evidence, "");
+    let mut one = alert("alert-1", &[], false);
+    one["labels"] = fires["labels"].clone();
+    one["annotations"] = fires["annotations"].clone();
+    one["generatorURL"] = json!("http://127.0.0.1/graph?g0.expr=seasonal%3Alow+%3E%3D+scalar%28x%29");
+    deliver(program.port, "g", &[one]);
+    let message =
+        slack.post("the message", |message| message.text.contains("is 60% below what is usual now"));
+    let reply = slack.reply(&message, "the chart", |reply| !reply.files.is_empty());
+    let file = slack.workspace.file(&reply.files[0]).unwrap();
+    assert_eq!(file.name, "chart.png");
+    let expected = "chart of seasonal:value over 10 minutes, now 400, expected ";
+    assert!(file.alt.starts_with(expected), "{}", file.alt);
+    let band: Vec<f64> =
+        file.alt[expected.len()..].split(" to ").map(|n| n.replace(',', "").parse().unwrap()).collect();
+    assert!((877.0..879.0).contains(&band[0]) && (1129.0..1132.0).contains(&band[1]), "{band:?}");
+}
