@@ -4,8 +4,6 @@ mod lane;
 mod thread;
 mod work;
 
-pub use thread::LATER;
-
 use super::config::Config;
 use super::counters::Counters;
 use super::desk::{Desk, Light};
@@ -55,8 +53,6 @@ pub struct Setup {
     pub vault: Arc<Vault>,
     /// What is counted.
     pub counters: Arc<Counters>,
-    /// How much later evidence that was empty is looked for again; [`LATER`], but for tests.
-    pub later: Duration,
 }
 
 /// Where deliveries are handed in.

@@ -115,7 +115,6 @@ impl Running {
             board: Arc::clone(&self.board),
             vault: Arc::clone(&self.vault),
             counters: Arc::clone(&self.notifying.counters),
-            later: office::LATER,
         };
         let (disk, stop): (Arc<dyn Disk>, _) = (Arc::new(RealDisk), CancellationToken::new());
         match office::start(setup, &disk, &dir.join("alerts"), stop.clone()) {

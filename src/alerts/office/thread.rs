@@ -22,8 +22,6 @@ const MOST_FETCHES: usize = 4;
 const LONGEST_FETCH: Duration = Duration::from_mins(3);
 /// What failed is tried again so much later.
 const AGAIN: Duration = Duration::from_secs(30);
-/// What was not there yet is looked for so much later: ingestion into Logs Insights takes minutes.
-pub const LATER: Duration = Duration::from_mins(3);
 /// After the first failure to show a piece; doubled each time.
 const FIRST_REST: Duration = Duration::from_secs(2);
 const LONGEST_REST: Duration = Duration::from_mins(1);
@@ -33,8 +31,9 @@ const MOST_FAILURES: u32 = 20;
 const IDLE: Duration = Duration::from_mins(3);
 /// Where the journal cannot be written, nothing is fetched.
 const BLOCKED: Duration = Duration::from_millis(250);
-/// A restart may have come in between, so one more than twice.
-const MOST_TRIES: u32 = 3;
+/// A restart may have come in between, so one more than twice; of what costs nothing, some more.
+const MOST_SCANS: u32 = 3;
+const MOST_TRIES: u32 = 10;
 /// The list of a digest is evidence of no number.
 const LIST: usize = usize::MAX;
 /// A file whose answer was lost may appear this much later.
@@ -60,6 +59,8 @@ struct Job {
     shows: u32,
     /// Times that failed by no word of Slack.
     failures: u32,
+    /// Behind what is shown now there is something to come, so much later.
+    later: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -86,10 +87,17 @@ pub(super) struct Fetched {
     at: usize,
     tries: u32,
     word: &'static str,
+    /// How much later it is looked for again when there was nothing yet.
+    later: Duration,
     result: Result<Found, Problem>,
 }
 
 impl Job {
+    fn new(now: Instant) -> Self {
+        let (not_before, since, later) = (now, now, Duration::ZERO);
+        Self { not_before, since, running: false, ready: None, shows: 0, failures: 0, later }
+    }
+
     /// It could not be shown.
     fn failed(&mut self, trouble: &Trouble) {
         self.running = false;
@@ -162,8 +170,7 @@ impl Office {
     pub(super) async fn begin_fetches(&mut self) {
         let config = self.setup.config.load_full();
         let moment = Instant::now();
-        let job =
-            || Job { not_before: moment, since: moment, running: false, ready: None, shows: 0, failures: 0 };
+        let job = || Job::new(moment);
         for id in std::mem::take(&mut self.threads.expected) {
             let alert = self.desk.incident(&id).and_then(|incident| incident.leading().cloned());
             let count = alert.map_or(0, |alert| config.collect(&alert).len());
@@ -210,7 +217,7 @@ impl Office {
             self.threads.jobs.remove(key);
             return true;
         };
-        if tries >= MOST_TRIES {
+        if tries >= if collect.scans() { MOST_SCANS } else { MOST_TRIES } {
             let records = self.desk.exhibit(id, at, |exhibit| exhibit.done = true);
             self.threads.jobs.remove(key);
             return self.write(records).await;
@@ -247,7 +254,7 @@ impl Office {
     /// Takes what a fetch gave.
     pub(super) fn fetched(&mut self, fetched: Fetched) {
         self.threads.fetching = self.threads.fetching.saturating_sub(1);
-        let Fetched { id, at, tries, word, result } = fetched;
+        let Fetched { id, at, tries, word, later, result } = fetched;
         let key = (id, at);
         let last = tries >= 2;
         match result {
@@ -257,9 +264,16 @@ impl Office {
             }
             Ok(Found::NotYet(words)) => {
                 let words = format!(
-                    "{words}. Events arrive there late, so it is asked again in {} minutes",
-                    self.setup.later.as_secs().div_ceil(60)
+                    "{words}. Events arrive there late, so it is asked again {}",
+                    match later.as_secs() / 60 {
+                        0 => "soon".to_owned(),
+                        1 => "in a minute".to_owned(),
+                        minutes => format!("in {minutes} minutes"),
+                    }
                 );
+                if let Some(job) = self.threads.jobs.get_mut(&key) {
+                    job.later = later;
+                }
                 self.ready(&key, Found::Words(words), false);
             }
             Ok(found) => self.ready(&key, found, true),
@@ -310,7 +324,7 @@ impl Office {
             job.running = false;
             job.ready = None;
             (job.shows, job.failures) = (0, 0);
-            job.not_before = Instant::now() + self.setup.later;
+            job.not_before = Instant::now() + job.later;
         }
         Vec::new()
     }
@@ -346,7 +360,7 @@ async fn fetch(
     if let Ok(Found::File(file)) = &mut result {
         file.name = numbered(&file.name, twins);
     }
-    Fetched { id, at, tries, word: collect.word(), result }
+    Fetched { id, at, tries, word: collect.word(), later: collect.later(), result }
 }
 
 /// `errors.json`, and `errors-2.json` behind one of that name.
@@ -425,7 +439,7 @@ mod tests {
         let file = File { name: "chart.png".into(), title: String::new(), bytes: vec![1], alt: None };
         let ready = Some(Ready { found: Found::File(file), last: true });
         let now = Instant::now();
-        let mut job = Job { not_before: now, since: now, running: true, ready, shows: 0, failures: 0 };
+        let mut job = Job { ready, ..Job::new(now) };
         let mut rests = Vec::new();
         let lost = || Trouble::Unknown(Problem::new(Reason::Io, "status 500"));
         for _ in 1..MOST_FAILURES {
