@@ -1,20 +1,22 @@
 //! Evidence on its way into the threads: fetched beside everything else, shown when nothing more urgent waits.
 
-use super::super::counters::Counters;
+mod show;
+
+pub(super) use show::Show;
+
 use super::super::desk::Desk;
 use super::super::incident::Record;
-use super::super::message::{Message, list};
-use super::super::slack::{File, Place, Posted, Slack, Trouble};
+use super::super::message::list;
+use super::super::slack::{File, Posted, Trouble};
 use super::super::text::escape_within;
 use super::Office;
-use super::work::{Ended, once};
 use crate::check::Problem;
 use crate::evidence::{Case, Collect, Found, Sources};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 /// Fetches at a time, over all incidents.
 const MOST_FETCHES: usize = 4;
@@ -36,8 +38,6 @@ const MOST_SCANS: u32 = 3;
 const MOST_TRIES: u32 = 10;
 /// The list of a digest is evidence of no number.
 const LIST: usize = usize::MAX;
-/// A file whose answer was lost may appear this much later.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// What is on its way, by incident and number of the evidence.
 #[derive(Debug, Default)]
@@ -67,18 +67,6 @@ struct Job {
 struct Ready {
     found: Found,
     last: bool,
-}
-
-/// A piece of evidence to be shown.
-#[derive(Clone, Debug)]
-pub(super) struct Show {
-    id: String,
-    at: usize,
-    thread: Posted,
-    found: Found,
-    last: bool,
-    /// It may be there already, from this moment on.
-    look: Option<Timestamp>,
 }
 
 /// What a fetch gave.
@@ -374,53 +362,6 @@ fn numbered(name: &str, before: usize) -> String {
 /// How long a piece rests that could not be shown.
 fn rest(failures: u32) -> Duration {
     FIRST_REST.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_REST)
-}
-
-impl Show {
-    /// Shows it, unless it is there already.
-    pub(super) async fn run(&self, slack: &mut Slack, counters: &Counters) -> Ended {
-        let place = Place { channel: &self.thread.channel, thread: Some(&self.thread.ts), broadcast: false };
-        match &self.found {
-            Found::Nothing => Ended::Done(None),
-            Found::Words(words) | Found::NotYet(words) => {
-                let name = format!("{}-e{}-{}", self.id, self.at, u8::from(self.last));
-                once(slack, place, &Message::bare(words.clone()), &name, self.look, counters).await
-            }
-            Found::File(file) => self.file(slack, place, file).await,
-        }
-    }
-
-    async fn file(&self, slack: &mut Slack, place: Place<'_>, file: &File) -> Ended {
-        if let Some(after) = self.look {
-            match slack.find_file(place, &file.name, after).await {
-                Ok(true) => return Ended::Done(None),
-                Ok(false) | Err(Trouble::Refused(..)) => {}
-                Err(trouble) => return Ended::Blind(trouble),
-            }
-        }
-        let id = match slack.upload(file).await {
-            Ok(id) => id,
-            Err(trouble) => return Ended::Not(trouble),
-        };
-        match slack.share(place, &id, &file.title).await {
-            Ok(()) => Ended::Done(None),
-            Err(Trouble::Unknown(problem)) => {
-                sleep(SETTLE).await;
-                match slack
-                    .find_file(
-                        place,
-                        &id,
-                        Timestamp::now().saturating_sub(Duration::from_mins(5)).unwrap_or_default(),
-                    )
-                    .await
-                {
-                    Ok(true) => Ended::Done(None),
-                    _ => Ended::Not(Trouble::Unknown(problem)),
-                }
-            }
-            Err(trouble) => Ended::Not(trouble),
-        }
-    }
 }
 
 #[cfg(test)]
