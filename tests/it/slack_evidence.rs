@@ -5,7 +5,7 @@ use crate::program::Program;
 use crate::slack::{Slack, TOKEN, alert, config, deliver, instrument, start};
 use crate::stage::{eventually, stage};
 use crate::wire::{ACCESS_KEY, REGION};
-use datapulse::demo::parts::Prometheus;
+use datapulse::demo::parts::{Prometheus, Signal};
 use datapulse::demo::slack::{Message, Trouble};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -50,10 +50,20 @@ fn a_kill_between_a_message_and_its_evidence_neither_loses_nor_doubles_it() {
     let mut program = begin(0);
     for round in 0..ROUNDS {
         let name = format!("alert-{round}");
+        let cut = round % 2 == 1;
+        if cut {
+            // The file is there, and the answer is not: for two seconds nobody knows.
+            slack.workspace.plan("files.completeUploadExternal", [Trouble::Lost]);
+        }
         deliver(program.port, &name, &[of_devices(&name)]);
         let message = slack.post("the message", |message| message.text.contains(&name));
-        // At first before anything is fetched, then while files go up, at last behind the first of them.
-        std::thread::sleep(Duration::from_millis(300 * round as u64));
+        if cut {
+            eventually("a chart", || (!files(&slack, &message).is_empty()).then_some(()));
+        } else {
+            // At first before anything is fetched, then while files go up.
+            std::thread::sleep(Duration::from_millis(400 * round as u64));
+        }
+        program.signal(Signal::Kill);
         drop(program);
         program = begin(round + 1);
         eventually("both charts", || (files(&slack, &message).len() >= 2).then_some(()));
