@@ -287,7 +287,7 @@ fn events_of(line: &str) -> usize {
     let counted = decode(line.as_bytes(), 64 << 20, |payload| {
         let Payload::Data(data) = payload else { panic!("an own payload is none") };
         let mut found = 0;
-        parse(&data.events, &Parser::MySqlSlow, &mut |_, entry| {
+        parse(&data.events, [], &Parser::MySqlSlow, &mut |_, entry| {
             found += usize::from(matches!(entry, Found::SlowQuery(event) if event.fingerprint.is_some()));
         });
         found

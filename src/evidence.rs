@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Evidence for the alerts with these labels.
@@ -95,6 +96,14 @@ impl Collect {
         match self {
             Self::LogsInsights(_) => true,
             Self::Rows(_) | Self::Chart(_) | Self::MetricImage(_) => false,
+        }
+    }
+
+    /// When there was nothing yet, it is looked for again so much later.
+    pub fn later(&self) -> Duration {
+        match self {
+            Self::LogsInsights(config) => config.again_after.duration(),
+            Self::Rows(_) | Self::Chart(_) | Self::MetricImage(_) => Duration::ZERO,
         }
     }
 

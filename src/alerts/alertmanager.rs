@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 /// The version of the message that is read here.
 const VERSION: &str = "4";
+/// It always fires and is no incident. A route that brings it here is one that takes everything.
+const WATCHDOG: &str = "DatapulseWatchdog";
 
 #[derive(Deserialize)]
 struct Delivery {
@@ -61,7 +63,9 @@ pub fn read(body: &[u8], now: Timestamp) -> Result<Notice, String> {
     let mut alerts = BTreeMap::new();
     for one in found.into_iter().take(MOST_ALERTS) {
         let alert = alert(one, now);
-        alerts.insert(alert.fingerprint.clone(), alert);
+        if alert.name() != WATCHDOG {
+            alerts.insert(alert.fingerprint.clone(), alert);
+        }
     }
     Ok(Notice {
         source: Source::Alertmanager,
@@ -98,6 +102,7 @@ fn alert(found: Found, now: Timestamp) -> Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::alerts::desk::Desk;
     use serde_json::{Value, json};
 
     fn now() -> Timestamp {
@@ -133,6 +138,19 @@ mod tests {
         );
         assert_eq!(second.ends_at, Some("2026-11-20T10:04:00Z".parse().unwrap()));
         assert_eq!(first.generator_url.as_deref(), Some("http://127.0.0.1:9090/graph?g0.expr=x"));
+    }
+
+    #[test]
+    fn the_watchdog_is_taken_and_is_no_incident() {
+        let mut body = body();
+        body["alerts"][0]["labels"]["alertname"] = json!("DatapulseWatchdog");
+        let notice = read(body.to_string().as_bytes(), now()).unwrap();
+        assert_eq!(notice.alerts.iter().map(|alert| alert.fingerprint.as_str()).collect::<Vec<_>>(), ["f2"]);
+        body["alerts"].as_array_mut().unwrap().pop();
+        let notice = read(body.to_string().as_bytes(), now()).unwrap();
+        assert!(notice.alerts.is_empty());
+        let records = Desk::default().hear(&notice, |_| "C0".to_owned(), now());
+        assert_eq!(records, Ok(Vec::new()));
     }
 
     #[test]

@@ -34,6 +34,19 @@ pub struct Slack {
     url: Url,
     token: Reference,
     vault: Arc<Vault>,
+    /// What the token may do, as the last answer said.
+    scopes: Option<String>,
+}
+
+/// Whom a token belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bot {
+    /// Its name.
+    pub user: String,
+    /// Its workspace.
+    pub team: String,
+    /// Its scopes, when Slack says them.
+    pub scopes: Option<Vec<String>>,
 }
 
 /// A message or reply that is there.
@@ -93,7 +106,24 @@ impl Slack {
             url: url.clone(),
             token: token.clone(),
             vault: Arc::clone(vault),
+            scopes: None,
         }
+    }
+
+    /// Asks whom the token belongs to. Nothing is seen of that.
+    pub async fn bot(&mut self) -> Sent<Bot> {
+        let answer = self.form("auth.test", &[]).await?;
+        let text = |name: &str| quoted(answer.get(name).and_then(Value::as_str).unwrap_or("?"));
+        let (user, team) = (text("user"), text("team"));
+        let scopes = self.scopes.as_deref().map(|scopes| {
+            scopes.split(',').map(str::trim).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+        });
+        Ok(Bot { user, team, scopes })
+    }
+
+    /// Reads one message of a channel, to see that it can be reached. Nothing is seen of that.
+    pub async fn reach(&mut self, channel: &str) -> Sent<()> {
+        self.form("conversations.history", &[("channel", channel), ("limit", "1")]).await.map(drop)
     }
 
     /// Posts a message. `id` goes into its metadata, by which it is found again.
@@ -127,7 +157,8 @@ impl Slack {
         let ours = |message: &Value| {
             let files = message.get("files").and_then(Value::as_array);
             files.is_some_and(|files| {
-                files.iter().any(|one| one.get("id").and_then(Value::as_str) == Some(file))
+                let is = |one: &Value, key: &str| one.get(key).and_then(Value::as_str) == Some(file);
+                files.iter().any(|one| is(one, "id") || is(one, "name"))
             })
         };
         self.look(place, after, ours).await.map(|found| found.is_some())
@@ -249,6 +280,10 @@ impl Slack {
             HeaderMap::from_iter([(AUTHORIZATION, bearer), (CONTENT_TYPE, HeaderValue::from_static(kind))]);
         let path = format!("{}/{method}", self.url.path().trim_end_matches('/'));
         let reply = self.client.post(&path, &headers, body, Instant::now() + CALL).await;
+        if let Ok(reply) = &reply {
+            let scopes = reply.headers.get("x-oauth-scopes").and_then(|scopes| scopes.to_str().ok());
+            self.scopes = scopes.map(str::to_owned);
+        }
         match reply {
             Ok(reply) => judge(method, &reply, Timestamp::now()),
             Err(problem) => Err(match problem.reason {

@@ -1,5 +1,7 @@
 //! `datapulse doctor`: connects to everything, says what it found, what is missing and what it will cost.
 
+mod slack;
+
 use super::once::{Ran, Recall, Run, discover};
 use super::{ConfigFile, FAILED, USAGE, complain, print};
 use crate::check::{Endpoint, Reason};
@@ -45,6 +47,11 @@ pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
     }
     for assignment in paid {
         text.push_str(&estimate(assignment, &assignment.config.visit(Recall(visit(assignment))).await));
+    }
+    if let Some(alerts) = &plan.alerts {
+        let (words, ok) = slack::examine(alerts, &vault).await;
+        text.push_str(&words);
+        healthy &= ok;
     }
     let checks = plan.assignments.len();
     text.push_str(&format!("in all {} series of samples on /metrics, {} of them pushed (Datadog custom metrics: unique tag sets), \

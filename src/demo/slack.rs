@@ -9,13 +9,16 @@ pub use api::Answer;
 pub use door::serve;
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Messages that a channel takes in a row before its pace counts.
 const BURST: f64 = 3.0;
+
+/// Scopes that docs/alerts-in-slack.md asks for.
+const SCOPES: [&str; 3] = ["chat:write", "files:write", "channels:history"];
 
 /// What goes wrong on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +100,12 @@ struct Inner {
     counts: Counts,
     /// In a hundred calls so many fail, in turns of these kinds.
     troubles: (u64, Vec<Trouble>),
+    /// How the next calls of a method fail.
+    planned: BTreeMap<String, VecDeque<Trouble>>,
+    /// Scopes that the token lacks.
+    lacking: BTreeSet<String>,
+    /// Channels that the bot is not in.
+    outside: BTreeSet<String>,
     paces: BTreeMap<String, Pace>,
     made: u64,
     random: u64,
@@ -121,6 +130,27 @@ impl Workspace {
     /// From now on in a hundred calls so many fail, in one of these ways.
     pub fn trouble(&self, percent: u64, kinds: &[Trouble]) {
         self.inner().troubles = (percent, kinds.to_vec());
+    }
+
+    /// The next calls of this method fail so; the bytes of a file are `upload`.
+    pub fn plan(&self, method: &str, troubles: impl IntoIterator<Item = Trouble>) {
+        self.inner().planned.entry(method.to_owned()).or_default().extend(troubles);
+    }
+
+    /// The token loses this scope.
+    pub fn lose_scope(&self, scope: &str) {
+        self.inner().lacking.insert(scope.to_owned());
+    }
+
+    /// The bot is put out of this channel.
+    pub fn leave(&self, channel: &str) {
+        self.inner().outside.insert(channel.to_owned());
+    }
+
+    /// What the token may do, as Slack says it in a header.
+    pub fn scopes(&self) -> String {
+        let inner = self.inner();
+        SCOPES.iter().filter(|scope| !inner.lacking.contains(**scope)).copied().collect::<Vec<_>>().join(",")
     }
 
     /// The bot gets another token; the old one is worth nothing.
@@ -161,7 +191,11 @@ impl Workspace {
 
 impl Inner {
     /// Whether this call fails, and how.
-    fn draw(&mut self) -> Option<Trouble> {
+    fn draw(&mut self, method: &str) -> Option<Trouble> {
+        if let Some(trouble) = self.planned.get_mut(method).and_then(VecDeque::pop_front) {
+            self.counts.troubles += 1;
+            return Some(trouble);
+        }
         // xorshift: the same in every run.
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// It always fires, and is no alarm.
+const WATCHDOG: &str = "DatapulseWatchdog";
 
 /// An alert that is pending or firing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,6 +65,7 @@ fn ask(port: u16) -> Option<Vec<Alert>> {
 fn read(answer: &Value) -> Option<Vec<Alert>> {
     let mut alerts: Vec<Alert> =
         answer.pointer("/data/alerts")?.as_array()?.iter().filter_map(read_alert).collect();
+    alerts.retain(|alert| alert.name != WATCHDOG);
     // The oldest first: what came later is often its consequence.
     alerts.sort_by_key(|alert| (!alert.firing, alert.since, alert.name.clone()));
     Some(alerts)
@@ -110,12 +113,14 @@ mod tests {
              "annotations": {}, "activeAt": "2026-01-01T00:00:00.5Z", "value": "1e+00"},
             {"labels": {"alertname": "A"}, "annotations": {"summary": "s", "action": "a"}, "state": state,
              "activeAt": "2026-01-01T00:00:00Z", "keepFiringSince": "2026-01-01T00:01:00Z", "value": "0e+00"},
+            {"labels": {"alertname": "DatapulseWatchdog"}, "state": "firing", "activeAt": "2026-01-01T00:00:00Z"},
         ]}})
     }
 
     #[test]
     fn the_answer_of_prometheus_is_read_and_firing_alerts_come_first() {
         let alerts = read(&answer("firing")).unwrap();
+        assert_eq!(alerts.len(), 2, "the watchdog is no alarm");
         assert_eq!((alerts[0].name.as_str(), alerts[0].firing, alerts[0].kept), ("A", true, true));
         assert_eq!((alerts[1].check.as_str(), alerts[1].firing, alerts[1].kept), ("orders", false, false));
         assert_eq!(alerts[1].since.unwrap().as_second(), 1_767_225_600);

@@ -131,7 +131,7 @@ pub async fn fetch(config: &Config, case: &Case, deadline: Instant) -> Result<Fo
     let from = first.map_or(start, |first| first.clamp(start, end - 60));
     let picture = drawing::Picture {
         title: summary(&case.alert).to_owned(),
-        name: name.unwrap_or_else(|| case.alert.name().to_owned()),
+        name: expression::first_series(&query).or(name).unwrap_or_else(|| case.alert.name().to_owned()),
         series,
         low,
         high,

@@ -102,7 +102,7 @@ fn is_letter(letter: char) -> bool {
 }
 
 /// The first name of a series in an expression: no function, no word of the language, nothing inside quotes or braces.
-fn first_series(expression: &str) -> Option<String> {
+pub fn first_series(expression: &str) -> Option<String> {
     let mut rest = expression;
     while let Some(letter) = rest.chars().next() {
         match letter {

@@ -40,10 +40,17 @@ pub struct Config {
     /// How many events are shown.
     #[serde(default = "five", deserialize_with = "limit")]
     pub limit: usize,
+    /// When there is none yet, it is asked once more, so much later: events arrive minutes late.
+    #[serde(default = "three_minutes")]
+    pub again_after: Interval,
     /// Region; the SDK's own when absent.
     pub region: Option<String>,
     /// ARN of a role to assume.
     pub assume_role: Option<String>,
+}
+
+const fn three_minutes() -> Interval {
+    Interval::seconds(180)
 }
 
 fn errors() -> String {

@@ -98,7 +98,13 @@ mod tests {
     fn expected() -> String {
         let event = LogEvent { id: "7".into(), timestamp: 1_764_000_000_123, message: "é\n'x'".into() };
         let log_group = "/aws/rds/instance/a/slowquery".into();
-        let data = Data { owner: "1".into(), log_group, log_stream: "a".into(), events: vec![event] };
+        let data = Data {
+            owner: "1".into(),
+            log_group,
+            log_stream: "a".into(),
+            events: vec![event],
+            broken: vec![],
+        };
         format!("{:?}", Payload::Data(data))
     }
 

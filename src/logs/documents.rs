@@ -219,10 +219,10 @@ mod tests {
     fn documents(raw_text: bool) -> Vec<Document> {
         let event = LogEvent { id: "e7".into(), timestamp: 1_764_000_000_123, message: MESSAGE.into() };
         let (log_group, log_stream) = ("/aws/RDS/instance/a/slowquery".into(), "a".into());
-        let data = Data { owner: "1".into(), log_group, log_stream, events: vec![event] };
+        let data = Data { owner: "1".into(), log_group, log_stream, events: vec![event], broken: vec![] };
         let index = Index::parse("cwl{log_group}-{yyyy.mm.dd}").unwrap();
         let (mut maker, mut found) = (Maker::new(&data, &index, raw_text), Vec::new());
-        parse(&data.events, &Parser::MySqlSlow, &mut |at, entry| found.extend(maker.entry(at, &entry)));
+        parse(&data.events, [], &Parser::MySqlSlow, &mut |at, entry| found.extend(maker.entry(at, &entry)));
         found
     }
 

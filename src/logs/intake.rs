@@ -1,5 +1,9 @@
 //! The road of a delivery: unwrapped, routed, parsed and counted, then committed by the scribe. What is answered for is kept.
 
+mod portions;
+
+pub use portions::id_of;
+
 use super::decode::{DecodeError, decode};
 use super::documents::{Document, Maker};
 use super::elasticsearch::{Bulk, NotIndexed, Outlet};
@@ -7,25 +11,25 @@ use super::parse::{Found, parse};
 use super::pull::Progress;
 use super::quarantine::{Origin, Quarantine};
 use super::routes::{Parser, Routes, Routing};
-use super::scribe::{Amount, Chunk, Entry, Note, Refused, Scribe, StartError};
-use super::series::{Fate, Source};
+use super::scribe::{Amount, Chunk, Note, Refused, Scribe, StartError};
+use super::series::Source;
 use super::statements::Statements;
 use crate::config::secret::{Reference, Vault};
 use crate::task;
 use arc_swap::ArcSwap;
 use digest::payload::{Data, Payload};
 use jiff::Timestamp;
+use portions::Read;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A payload of CloudWatch is at most 1 MB packed; inflated it may be so large, in each of its wrappings.
 pub const LARGEST_RECORD: usize = 16 * 1024 * 1024;
-/// Events that are committed at once, and the bytes of their messages: the scribe's queue holds some of these.
-const MOST_EVENTS: usize = 1_000;
-const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// Log groups with series of their own; what comes from more of them counts as one, `other`.
 const MOST_GROUPS: usize = 1_000;
+/// What becomes of documents: the server has them; never takes them; their delivery failed.
+pub const RESULTS: [&str; 3] = ["indexed", "rejected", "failed"];
 /// Names of notes with the time of the newest event begin like this.
 const LAST_EVENT: &str = "last_event\u{1f}";
 
@@ -187,14 +191,15 @@ impl Intake {
     ) -> Result<(), NotTaken> {
         let all = documents.len() as u64;
         let sent = self.bulk.send(outlet, documents).await;
-        let count = |result, number| {
-            *lock(&self.documents).entry((log_group.clone(), result)).or_default() += number;
+        let count = |numbers: [u64; 3]| {
+            let mut documents = lock(&self.documents);
+            for (result, number) in RESULTS.into_iter().zip(numbers) {
+                *documents.entry((log_group.clone(), result)).or_default() += number;
+            }
         };
-        let rejected = sent.inspect_err(|_| count("failed", all))?;
+        let rejected = sent.inspect_err(|_| count([0, 0, all]))?;
         let number = rejected.len() as u64;
-        count("indexed", all - number);
-        count("rejected", number);
-        count("failed", 0);
+        count([all - number, number, 0]);
         self.aside(move |intake| {
             for one in rejected {
                 let origin = Origin { log_group: Some(&log_group), id: Some(&one.document.id) };
@@ -233,7 +238,8 @@ impl Intake {
             outlet.clone_from(&route.elasticsearch);
             let mut maker =
                 route.elasticsearch.as_ref().map(|outlet| Maker::new(&data, &outlet.index, route.raw_text));
-            parsed = Some(parse(&data.events, &route.parser, &mut |at, entry| {
+            let gaps = data.broken.iter().map(|broken| broken.before);
+            parsed = Some(parse(&data.events, gaps, &route.parser, &mut |at, entry| {
                 documents.extend(maker.as_mut().and_then(|maker| maker.entry(at, &entry)));
                 if let Some(counted) = counted.get_mut(at) {
                     counted.extend(self.count(&source, &entry, now, &mut first));
@@ -246,50 +252,10 @@ impl Intake {
         if let Some(newest) = data.events.iter().map(|event| event.timestamp).max() {
             self.note_newest(&source, newest, now, &mut first);
         }
-        let log_group = data.log_group.clone().into_owned();
+        let log_group = source.log_group.clone();
         let read = Read { data, source: &source, archive, parsed, counted, first };
         let chunks = self.chunks(read, now)?;
         Ok(Worked { log_group, outlet, documents, chunks })
-    }
-
-    fn chunks(&self, read: Read<'_>, now: Timestamp) -> Result<Vec<Chunk>, NotTaken> {
-        let Read { data, source, archive, parsed, counted, first: mut chunk } = read;
-        let (log_group, log_stream): (Arc<str>, Arc<str>) = (data.log_group.into(), data.log_stream.into());
-        let repeated = vec![source.fate(Fate::Received), source.fate(Fate::Duplicate)];
-        let (mut chunks, mut bytes) = (Vec::new(), 0);
-        for (at, (event, mut amounts)) in data.events.into_iter().zip(counted).enumerate() {
-            let (fate, why) = match parsed.as_ref().map(|parsed| parsed.get(at) == Some(&true)) {
-                None => (Fate::Unrouted, Some("no route takes this log group")),
-                Some(true) => (Fate::Parsed, None),
-                Some(false) => (Fate::Unparsed, Some("the parser found no entry in it")),
-            };
-            if let Some(why) = why {
-                let origin = Origin { log_group: Some(&log_group), id: Some(&event.id) };
-                self.put_away(why, origin, event.message.as_bytes(), now)?;
-            }
-            amounts.extend([
-                source.fate(Fate::Received),
-                source.fate(fate),
-                source.bytes(event.message.len()),
-            ]);
-            bytes += event.message.len();
-            chunk.entries.push(Entry {
-                id: event.id.into_owned(),
-                time_ms: event.timestamp,
-                log_group: Arc::clone(&log_group),
-                log_stream: Arc::clone(&log_stream),
-                archive,
-                message: if archive.is_some() { event.message.into_owned().into_bytes() } else { Vec::new() },
-                amounts,
-                repeated: repeated.clone(),
-            });
-            if chunk.entries.len() >= MOST_EVENTS || bytes >= MOST_BYTES {
-                chunks.push(std::mem::take(&mut chunk));
-                bytes = 0;
-            }
-        }
-        chunks.push(chunk);
-        Ok(chunks)
     }
 
     fn put_away(
@@ -380,18 +346,6 @@ impl Intake {
     pub fn put_aside(&self) -> (u64, (u64, u64)) {
         (self.unreadable.load(Ordering::Relaxed), self.quarantine.counts())
     }
-}
-
-/// What was found in a delivery.
-struct Read<'a> {
-    data: Data<'a>,
-    source: &'a Source,
-    archive: Option<usize>,
-    /// For each event whether an entry has a part of it; `None` without a route.
-    parsed: Option<Vec<bool>>,
-    counted: Vec<Vec<Amount>>,
-    /// The first chunk, with the notes of all.
-    first: Chunk,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -17,7 +17,28 @@ pub enum Found<'a> {
 
 /// Reads the events of one stream in their order. An entry may have several events, and an event several entries:
 /// `each` gets the number of the event that an entry begins in. Gives for each event whether an entry has a part of it.
-pub fn parse(events: &[LogEvent<'_>], parser: &Parser, each: &mut dyn FnMut(usize, Found<'_>)) -> Vec<bool> {
+/// `gaps` are the numbers of the events that stand behind a missing one: what goes on behind a gap is not put together
+/// with what stands before it, since a literal could begin in what is missing.
+pub fn parse(
+    events: &[LogEvent<'_>],
+    gaps: impl IntoIterator<Item = usize>,
+    parser: &Parser,
+    each: &mut dyn FnMut(usize, Found<'_>),
+) -> Vec<bool> {
+    let mut parsed = Vec::with_capacity(events.len());
+    for end in gaps.into_iter().chain([events.len()]) {
+        let first = parsed.len();
+        let part = events.get(first..end).unwrap_or_default();
+        parsed.extend(without_gap(part, parser, &mut |at, found| each(first + at, found)));
+    }
+    parsed
+}
+
+fn without_gap(
+    events: &[LogEvent<'_>],
+    parser: &Parser,
+    each: &mut dyn FnMut(usize, Found<'_>),
+) -> Vec<bool> {
     match parser {
         Parser::Plain => vec![true; events.len()],
         Parser::MySqlSlow => {
@@ -141,6 +162,16 @@ mod tests {
     use digest::postgres::Prefix;
 
     fn check(parser: &Parser, messages: &[&str], expected: &[&str], expected_parsed: &[bool]) {
+        check_with_gaps(parser, messages, &[], expected, expected_parsed);
+    }
+
+    fn check_with_gaps(
+        parser: &Parser,
+        messages: &[&str],
+        gaps: &[usize],
+        expected: &[&str],
+        expected_parsed: &[bool],
+    ) {
         let event = |(at, message): (usize, &&str)| LogEvent {
             id: at.to_string().into(),
             timestamp: 0,
@@ -148,7 +179,7 @@ mod tests {
         };
         let events: Vec<LogEvent<'_>> = messages.iter().enumerate().map(event).collect();
         let mut found = Vec::new();
-        let parsed = parse(&events, parser, &mut |at, entry| {
+        let parsed = parse(&events, gaps.iter().copied(), parser, &mut |at, entry| {
             let text = |event: &Event<'_>| event.query.escape_ascii().to_string();
             found.push(match entry {
                 Found::SlowQuery(event) => format!("{at} {}", text(event)),
@@ -181,6 +212,29 @@ mod tests {
         check(&Parser::MySqlSlow, &[&open, &one], &["0 select \\'not closed", "1 select 1"], &[true, true]);
         check(&Parser::MySqlSlow, &["", "x"], &[], &[false, false]);
         check(&Parser::Plain, &["", "x"], &[], &[true, true]);
+    }
+
+    #[test]
+    fn nothing_is_put_together_over_a_gap() {
+        let head = format!("{HEAD}SET timestamp=1;\nselect a");
+        let tail = "secret' from b;";
+        let one = format!("{HEAD}select 2;");
+        let messages = [head.as_str(), tail, &one];
+        check_with_gaps(
+            &Parser::MySqlSlow,
+            &messages,
+            &[1],
+            &["0 select a", "2 select 2"],
+            &[true, false, true],
+        );
+        let expected = ["0 select a", "2 select 2"];
+        check_with_gaps(&Parser::MySqlSlow, &messages, &[0, 1, 1, 3], &expected, &[true, false, true]);
+        let message =
+            "2026-11-24 17:13:29 UTC:10.0.0.1(5):me@app:[7]:LOG:  duration: 12.345 ms  statement: select a";
+        let postgres = Parser::Postgres(Prefix::rds());
+        check_with_gaps(&postgres, &[message, "\tsecret'"], &[1], &["0 LOG select a"], &[true, false]);
+        check_with_gaps(&Parser::Plain, &["a", "b"], &[1], &[], &[true, true]);
+        check_with_gaps(&Parser::Plain, &[], &[0, 0], &[], &[]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the logs say on the board: their totals, and how fresh they are.
 
-use super::intake::Intake;
+use super::intake::{Intake, RESULTS};
 use super::series::{self, Telling};
 use crate::board::Board;
 use jiff::Timestamp;
@@ -125,7 +125,8 @@ pub fn show(intake: &Intake, board: &Board, telling: &mut Telling, now: Timestam
     let has_archive =
         |log_group: &str| routing.routes.of(log_group).is_some_and(|(_, route)| route.archive.is_some());
     let route = |log_group: &str| routing.routes.of(log_group).map(|(number, _)| number);
-    let mut parts = telling.tell(&intake.scribe().totals(), &expected, &route, Instant::now());
+    let shown_at = Instant::now();
+    let mut parts = telling.tell(&intake.scribe().totals(), &expected, &route, shown_at);
     for (log_group, seconds) in intake.last_events() {
         parts.entry(route(&log_group)).or_default().set(&LAST_EVENT, [&log_group], seconds);
     }
@@ -143,7 +144,17 @@ pub fn show(intake: &Intake, board: &Board, telling: &mut Telling, now: Timestam
         answer.set(&WRITE_FAILURES, [log_group], facts.write_failures as f64);
         answer.set(&LATE, [log_group], facts.late_lines as f64);
     }
-    for ((log_group, result), number) in intake.documents() {
+    let has_outlet = |log_group: &str| {
+        routing.routes.of(log_group).is_some_and(|(_, route)| route.elasticsearch.is_some())
+    };
+    let mut documents = intake.documents();
+    for log_group in log_groups.iter().filter(|log_group| has_outlet(log_group)) {
+        for result in RESULTS {
+            documents.entry((log_group.clone(), result)).or_default();
+        }
+    }
+    for ((log_group, result), number) in documents {
+        let number = telling.documents(&log_group, result, number, shown_at);
         parts.entry(route(&log_group)).or_default().set(&DOCUMENTS, [&log_group, result], number as f64);
     }
     let own = parts.entry(None).or_default();

@@ -2,18 +2,18 @@
 //!
 //! A key is the family's word and the label values, with a separator that is in none of them.
 
+mod telling;
+
+pub use telling::Telling;
+
 use super::scribe::{Amount, Ended, Totals};
 use digest::Event;
-use metrics::{Answer, Buckets, Handle, Metric, Unit};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use metrics::{Handle, Metric, Unit};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// Statements with series of their own, in each log group.
 pub const SLOTS: usize = 100;
-/// A new label set is shown at 0 for so long: Prometheus scrapes every 15 s, and sees a rise only from a value before it.
-const SHOWN_AT_ZERO: Duration = Duration::from_secs(20);
 /// Stands between the values of a key.
 pub(super) const SEPARATOR: char = '\u{1f}';
 /// The value of all labels but the log group in the series that takes what finds no room.
@@ -316,169 +316,9 @@ fn key(word: &str, log_group: &str, labels: &[&str]) -> Arc<str> {
     key.into()
 }
 
-/// Makes samples of the totals, and shows each new one at 0 first.
-#[derive(Debug, Default)]
-pub struct Telling {
-    /// When each series was first seen; `None`: it was there at the start.
-    seen: HashMap<Arc<str>, Option<Instant>>,
-    began: bool,
-}
-
-impl Telling {
-    /// The samples by route, as `route` knows it of a log group; also of `expected` log groups that nothing came for yet.
-    /// What is there at the first call is no news.
-    pub fn tell(
-        &mut self,
-        totals: &Totals,
-        expected: &[String],
-        route: &dyn Fn(&str) -> Option<usize>,
-        now: Instant,
-    ) -> BTreeMap<Option<usize>, Answer> {
-        let news = self.began.then_some(now);
-        self.began = true;
-        self.seen.retain(|series, _| totals.contains_key(series) || series.starts_with("events"));
-        let mut answers: BTreeMap<Option<usize>, Answer> = BTreeMap::new();
-        let mut log_groups: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
-        let mut histograms: BTreeMap<(&str, &str, &str), Buckets> = BTreeMap::new();
-        for (series, total) in totals {
-            let seen = self.seen.entry(Arc::clone(series)).or_insert(news);
-            let is_new = seen.is_some_and(|seen| now.duration_since(seen) < SHOWN_AT_ZERO);
-            let total = if is_new { 0 } else { *total };
-            let mut parts = series.split(SEPARATOR);
-            let (Some(name), Some(log_group)) = (parts.next(), parts.next()) else { continue };
-            let Some(word) = word(name) else { continue };
-            let mut label = || parts.next().unwrap_or_default();
-            log_groups.insert(log_group);
-            let answer = answers.entry(route(log_group)).or_default();
-            let seconds = total as f64 / 1e6;
-            match word {
-                Word::One(metric) => answer.set(metric, [log_group], total as f64),
-                Word::Two(metric) if name == "seconds" => answer.set(metric, [log_group, label()], seconds),
-                Word::Two(metric) => answer.set(metric, [log_group, label()], total as f64),
-                Word::Three(metric) => answer.set(metric, [log_group, label(), label()], total as f64),
-                Word::Four(metric) => {
-                    answer.set(metric, [log_group, label(), label(), label()], total as f64);
-                }
-                Word::Histogram(_) => {
-                    let (instance, part) = (label(), label());
-                    let buckets = histograms
-                        .entry((name, log_group, instance))
-                        .or_insert_with(|| Buckets { counts: vec![0; BOUNDS.len() + 1], sum: 0.0 });
-                    match part.parse::<usize>().ok().and_then(|at| buckets.counts.get_mut(at)) {
-                        Some(count) => *count = total,
-                        None => buckets.sum = seconds,
-                    }
-                }
-            }
-        }
-        let bounds: Arc<[f64]> = Arc::from(BOUNDS);
-        for ((name, log_group, instance), buckets) in histograms {
-            if let Some(Word::Histogram(metric)) = word(name) {
-                let answer = answers.entry(route(log_group)).or_default();
-                answer.set_histogram(&metric.handle(), &[log_group, instance], &bounds, buckets);
-            }
-        }
-        for log_group in log_groups {
-            let answer = answers.entry(route(log_group)).or_default();
-            let source = Source { log_group: log_group.to_owned(), db_instance: String::new() };
-            for fate in Fate::ALL.into_iter().filter(|fate| !totals.contains_key(&source.fate(*fate).series))
-            {
-                answer.set(&EVENTS, [log_group, fate.as_str()], 0.0);
-                // It has been shown at 0 when it gets its first event.
-                self.seen.entry(source.fate(fate).series).or_insert(news);
-            }
-        }
-        answers
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metrics::Values;
-
-    fn totals(amounts: Vec<Amount>) -> Totals {
-        let mut totals = Totals::new();
-        for Amount { series, amount, .. } in amounts {
-            *totals.entry(series).or_default() += amount;
-        }
-        totals
-    }
-
-    fn shown(answer: &Answer) -> Vec<String> {
-        let mut lines = Vec::new();
-        for column in answer.columns() {
-            for row in 0..column.len() {
-                let labels: Vec<&str> = column.labels(row).collect();
-                let value = match column.values() {
-                    Values::Numbers(numbers) => numbers[row].to_string(),
-                    Values::Histograms(_, rows) => {
-                        let at = rows[row].counts.iter().position(|count| *count > 0);
-                        format!("{at:?} {} {}", rows[row].count(), rows[row].sum)
-                    }
-                };
-                lines.push(format!("{} {} {value}", column.family().prometheus(), labels.join(",")));
-            }
-        }
-        lines.sort();
-        lines
-    }
-
-    #[test]
-    fn an_event_becomes_samples_and_new_ones_begin_at_0() {
-        let source = Source::new("/aws/rds/instance/orders-1/slowquery", "orders-1");
-        let event = Event {
-            user: Some(b"app".as_slice().into()),
-            query_time: Some(2_500_000),
-            lock_time: Some(1),
-            rows_sent: Some(3),
-            ..Event::default()
-        };
-        let mut amounts = source.slow_query(&event);
-        amounts.extend(source.statement(Some(0xab), Some(2_500_000)));
-        let totals = totals(amounts);
-        let group = "/aws/rds/instance/orders-1/slowquery";
-        let expected = |zero: bool| {
-            let or_zero = |value: &'static str| if zero { "0" } else { value };
-            [
-                format!("mysql_slow_queries_total {group},orders-1,,app {}", or_zero("1")),
-                format!(
-                    "mysql_slow_query_duration_seconds {group},orders-1 {}",
-                    if zero { "None 0 0" } else { "Some(4) 1 2.5" }
-                ),
-                format!(
-                    "mysql_slow_query_lock_seconds {group},orders-1 {}",
-                    if zero { "None 0 0" } else { "Some(0) 1 0.000001" }
-                ),
-                format!("mysql_slow_query_rows_sent_total {group},orders-1,,app {}", or_zero("3")),
-                format!("mysql_slow_query_statement_calls_total {group},00000000000000ab {}", or_zero("1")),
-                format!(
-                    "mysql_slow_query_statement_seconds_total {group},00000000000000ab {}",
-                    or_zero("2.5")
-                ),
-            ]
-        };
-        let now = Instant::now();
-        let mut telling = Telling::default();
-        let shown = |answer: &Answer| {
-            let mut lines = shown(answer);
-            lines.retain(|line| line.starts_with("mysql"));
-            lines
-        };
-        assert_eq!(
-            shown(&telling.tell(&totals, &[], &|_| None, now)[&None]),
-            expected(false),
-            "what was there is no news"
-        );
-        let mut telling = Telling::default();
-        telling.tell(&Totals::new(), &[], &|_| None, now);
-        assert_eq!(shown(&telling.tell(&totals, &[], &|_| None, now)[&None]), expected(true));
-        assert_eq!(
-            shown(&telling.tell(&totals, &[], &|_| None, now + SHOWN_AT_ZERO)[&None]),
-            expected(false)
-        );
-        assert_eq!(slots(&totals), BTreeMap::from([(group.to_owned(), vec![(0xab, 2_500_000)])]));
-    }
 
     #[test]
     fn the_instance_is_in_the_group_or_the_stream() {
@@ -491,14 +331,5 @@ mod tests {
         ] {
             assert_eq!(Source::new(log_group, log_stream).db_instance, expected);
         }
-    }
-
-    #[test]
-    fn every_result_exists_from_the_start() {
-        let answers =
-            Telling::default().tell(&Totals::new(), &["g".to_owned()], &|_| Some(7), Instant::now());
-        let lines = shown(&answers[&Some(7)]);
-        assert_eq!(lines.len(), 5);
-        assert!(lines.contains(&"datapulse_logs_events_total g,unrouted 0".to_owned()), "{lines:?}");
     }
 }

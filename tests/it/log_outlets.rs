@@ -4,7 +4,8 @@ use crate::aws::{Cloud, policy};
 use crate::digest::CANARY;
 use crate::logs::{GROUP, config, lambda, now_ms, payload, slow};
 use crate::program::{Program, datapulse, finish};
-use crate::stage::stage;
+use crate::recorder::Fault;
+use crate::stage::{eventually, stage};
 use crate::wire::{Answer, Listener, Request};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,6 +53,43 @@ fn what_is_pulled_comes_once_also_when_it_is_late_and_after_a_restart() {
     let made: BTreeSet<String> = calls.map(|call| format!("logs:{}", call.operation)).collect();
     // Putting them there is our own doing.
     assert_eq!(made, policy("logs_pull.json"));
+}
+
+#[test]
+fn a_pulled_event_that_is_not_whole_is_put_aside_and_all_log_groups_that_fail_are_named() {
+    let cloud = Cloud::start("logs-pull-broken");
+    let dir = stage("logs-pull-broken");
+    let pull = "  pull: [{log_group: 'app*', every: 1s, overlap: 20m}]\n";
+    let text = config(dir.path(), pull).replace("match: app,", "match: app*,");
+    for group in ["app-1", "app-2", "app-3"] {
+        cloud.moto.log_group(group);
+    }
+    cloud.moto.put_log_events("app-1", &[(now_ms(), "one"), (now_ms(), "two"), (now_ms(), "three")]);
+    cloud.recorder.fail(
+        "FilterLogEvents",
+        Fault::Edited(|answer| {
+            if let Some(second) = answer["events"].get_mut(1) {
+                second.as_object_mut().unwrap().remove("eventId");
+            }
+        }),
+    );
+    let program = cloud.serve("logs-pull-broken", &text);
+    let result = |word| [("log_group", "app-1"), ("result", word)];
+    for (word, expected) in [("parsed", 2.0), ("unparsed", 1.0), ("received", 3.0)] {
+        program.wait_for("datapulse_logs_events_total", &result(word), |found| found == expected);
+    }
+    cloud.recorder.calm();
+    cloud.recorder.fail("FilterLogEvents", Fault::Denied);
+    program.wait_for("datapulse_logs_pull_up", &[("log_group", "app*")], |up| up == 0.0);
+    eventually("the log names them", || {
+        program.log().contains("could not read app-1 (failed as well: app-2, app-3)").then_some(())
+    });
+    // It came again in each pass.
+    assert_eq!(program.scrape().value("datapulse_logs_events_total", &result("duplicate")), Some(0.0));
+    assert_eq!(program.log().matches("the event has no id").count(), 1, "{}", program.log());
+    let quarantine = std::fs::read_to_string(dir.path().join("data/logs/quarantine.jsonl")).unwrap();
+    assert_eq!(quarantine.lines().count(), 1, "{quarantine}");
+    assert!(quarantine.contains(r#""why":"the event has no id""#) && quarantine.contains("two"));
 }
 
 /// A `_bulk` that refuses what Elasticsearch refuses, keeps what it takes, and fails on request.
@@ -155,6 +193,9 @@ fn documents_are_indexed_once_and_what_can_never_be_is_put_aside() {
         search.listener.port()
     );
     let text = config(dir.path(), "").replace("      labels:", &format!("{elasticsearch}      labels:"));
+    let plain =
+        elasticsearch.trim().replace("elasticsearch: ", "parser: plain, raw_text: true, elasticsearch: ");
+    let text = text.replace("parser: plain", &plain);
     let program = Program::start_as("logs-bulk-serve", &text, &[], |command, _| {
         command.env("ELASTIC", "canary-password");
     });
@@ -163,6 +204,14 @@ fn documents_are_indexed_once_and_what_can_never_be_is_put_aside() {
             ids.map(|id| slow(&format!("d{id}"), "app", &format!("select '{CANARY}', {id}"))).collect();
         lambda(&payload(GROUP, &events))
     };
+    for word in ["indexed", "rejected", "failed"] {
+        let labels = [("log_group", "app"), ("result", word)];
+        assert_eq!(
+            program.scrape().value("datapulse_bulk_documents_total", &labels),
+            Some(0.0),
+            "from the start"
+        );
+    }
     let send = |body: &[u8]| program.post("/logs/cloudwatch", "", body).unwrap().status;
     // What is full now has room soon: the delivery waits for that.
     search.fail(&[Failure::Status(503), Failure::EachSecond(429), Failure::EachSecond(429)]);

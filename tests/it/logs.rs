@@ -277,6 +277,62 @@ fn a_broken_record_does_not_harm_its_neighbours_and_is_kept_for_people() {
 }
 
 #[test]
+fn a_broken_event_is_counted_and_put_aside_and_its_neighbours_are_kept() {
+    let dir = stage("logs-events");
+    let program = Program::start("logs-events-serve", &config(dir.path(), ""), &[]);
+    let mut events = vec![
+        slow("a", "app", "select 1"),
+        json!({"timestamp": now_ms(), "message": CANARY}),
+        slow("b", "app", "select 'SURROGATE'"),
+        json!({"id": "c", "timestamp": "yesterday", "message": CANARY}),
+        json!({"id": "d", "timestamp": i64::MAX, "message": CANARY}),
+        json!({"id": "e", "timestamp": now_ms(), "message": null}),
+        json!(CANARY),
+        slow("f", "app", "select 'BYTES'"),
+    ];
+    // An entry that the broken event had a part of.
+    let Value::String(message) = &mut events[0]["message"] else { panic!("no text") };
+    message.truncate(message.len() - 1);
+    let text = payload(GROUP, &events).replace("SURROGATE", r"\ud800");
+    let (before, after) = text.split_once("BYTES").unwrap();
+    let body = gzip::compress(&[before.as_bytes(), b"\xff\xc3", after.as_bytes()].concat());
+    let unrouted = payload("nobody/wants", &events[..2]);
+    assert_eq!(status(&program, "/logs/cloudwatch", "", unrouted.as_bytes()), 200);
+    let result = |word| [("log_group", GROUP), ("result", word)];
+    for (received, duplicate) in [(8.0, 0.0), (16.0, 8.0)] {
+        assert_eq!(status(&program, "/logs/cloudwatch", "", &body), 200);
+        program.wait_for("datapulse_logs_events_total", &result("received"), |found| found == received);
+        let scrape = program.scrape();
+        let found = ["parsed", "unparsed", "duplicate", "unrouted"]
+            .map(|word| scrape.value("datapulse_logs_events_total", &result(word)));
+        assert_eq!(found, [Some(3.0), Some(5.0), Some(duplicate), Some(0.0)]);
+        assert_eq!(scrape.value("datapulse_logs_unreadable_records_total", &[]), Some(0.0));
+    }
+    let found = lines(dir.path());
+    let ends: Vec<&str> = found.iter().map(|line| line.rsplit("\\n").next().unwrap()).collect();
+    assert_eq!(ends, ["select 1", "select '\u{fffd}';", "select '\u{fffd}\u{fffd}';"]);
+    let quarantine = std::fs::read_to_string(dir.path().join("data/logs/quarantine.jsonl")).unwrap();
+    for why in [
+        "the event has no id",
+        "the event's timestamp is no number of milliseconds between 1970 and 9999",
+        "the event has no message",
+        "the event is no JSON object, or has a key twice",
+    ] {
+        assert!(quarantine.contains(why), "{why}: {quarantine}");
+    }
+    let statements = program.get("/api/v1/statements");
+    assert!(statements.contains("select ?") && !statements.contains('\u{fffd}'), "{statements}");
+    assert!(!program.log().contains(CANARY));
+    // Where no route is, the sum holds too.
+    for word in ["received", "unrouted"] {
+        let labels = [("log_group", "nobody/wants"), ("result", word)];
+        program.wait_for("datapulse_logs_events_total", &labels, |found| found == 2.0);
+    }
+    let around = payload(GROUP, &events).replace("\"logEvents\":[", "\"logEvents\":[,");
+    assert_eq!(status(&program, "/logs/cloudwatch", "", around.as_bytes()), 400);
+}
+
+#[test]
 fn messages_of_postgres_are_counted_by_severity() {
     let dir = stage("logs-pg");
     let program = Program::start("logs-pg-serve", &config(dir.path(), ""), &[]);

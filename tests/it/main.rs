@@ -37,6 +37,7 @@ mod replication;
 mod secrets;
 mod serve;
 mod slack;
+mod slack_evidence;
 mod sql;
 mod stage;
 mod stores;

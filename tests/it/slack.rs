@@ -15,21 +15,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-const TOKEN: &str = "xoxb-canary-of-slack";
+pub(crate) const TOKEN: &str = "xoxb-canary-of-slack";
 /// Channels beside the default one, each for the alerts of a team.
 const TEAMS: usize = 10;
 /// Nothing listens there.
 const DEAD: &str = "{host: 127.0.0.1, port: 1, user: u, database: d, tls: disable}";
 
 /// A workspace with its server, which ends with it.
-struct Slack {
-    workspace: Arc<Workspace>,
-    port: u16,
+pub(crate) struct Slack {
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) port: u16,
     stop: CancellationToken,
 }
 
 impl Slack {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let names: Vec<(String, String)> =
             (0..=TEAMS).map(|n| (format!("C{n}"), format!("team-{n}"))).collect();
         let channels: Vec<(&str, &str)> =
@@ -50,17 +50,17 @@ impl Slack {
     }
 
     /// Waits for a message of the channels of which this holds.
-    fn post(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+    pub(crate) fn post(&self, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
         eventually(what, || self.workspace.posts().into_iter().find(|message| wanted(message)))
     }
 
     /// Waits for a reply to a message of which this holds.
-    fn reply(&self, to: &Message, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
+    pub(crate) fn reply(&self, to: &Message, what: &str, wanted: impl Fn(&Message) -> bool) -> Message {
         eventually(what, || self.workspace.replies(&to.ts).into_iter().find(|message| wanted(message)))
     }
 
     /// The text of a file of a message.
-    fn file(&self, message: &Message) -> (String, Vec<u8>) {
+    pub(crate) fn file(&self, message: &Message) -> (String, Vec<u8>) {
         let file = self.workspace.file(&message.files[0]).unwrap();
         (file.name, file.bytes.unwrap())
     }
@@ -73,7 +73,7 @@ impl Drop for Slack {
 }
 
 /// The section `alerts` and `data_dir`, and further lines.
-fn config(slack: &Slack, dir: &Path, evidence: &str, more: &str) -> String {
+pub(crate) fn config(slack: &Slack, dir: &Path, evidence: &str, more: &str) -> String {
     let routes: Vec<String> =
         (1..=TEAMS).map(|n| format!("{{match: {{team: t{n}}}, channel: C{n}}}")).collect();
     format!(
@@ -84,7 +84,7 @@ fn config(slack: &Slack, dir: &Path, evidence: &str, more: &str) -> String {
     )
 }
 
-fn start(slack: &Slack, stage: &Stage, name: &str, evidence: &str, more: &str) -> Program {
+pub(crate) fn start(slack: &Slack, stage: &Stage, name: &str, evidence: &str, more: &str) -> Program {
     let text = config(slack, stage.path(), evidence, more);
     Program::start_as(name, &text, &[], |command, _| {
         command.env("SLACK", TOKEN);
@@ -92,7 +92,7 @@ fn start(slack: &Slack, stage: &Stage, name: &str, evidence: &str, more: &str) -
 }
 
 /// An alert as the webhook has it.
-fn alert(name: &str, labels: &[(&str, &str)], ended: bool) -> Value {
+pub(crate) fn alert(name: &str, labels: &[(&str, &str)], ended: bool) -> Value {
     let mut all: BTreeMap<&str, &str> = labels.iter().copied().collect();
     all.insert("alertname", "Test");
     all.entry("severity").or_insert("critical");
@@ -106,7 +106,7 @@ fn alert(name: &str, labels: &[(&str, &str)], ended: bool) -> Value {
 }
 
 /// Delivers a group of alerts as Alertmanager does: again until it is taken.
-fn deliver(port: u16, key: &str, alerts: &[Value]) {
+pub(crate) fn deliver(port: u16, key: &str, alerts: &[Value]) {
     let body = json!({"version": "4", "groupKey": key, "truncatedAlerts": 0, "alerts": alerts}).to_string();
     let taken = wait_for(LIMIT, || {
         let reply = post(port, "/alerts/alertmanager", "application/json", body.as_bytes());
@@ -116,7 +116,12 @@ fn deliver(port: u16, key: &str, alerts: &[Value]) {
 }
 
 /// Waits for one of our own instruments, which are read at once after a reload and else seldom.
-fn instrument(program: &Program, name: &str, labels: &[(&str, &str)], wanted: impl Fn(f64) -> bool) -> f64 {
+pub(crate) fn instrument(
+    program: &Program,
+    name: &str,
+    labels: &[(&str, &str)],
+    wanted: impl Fn(f64) -> bool,
+) -> f64 {
     eventually(&format!("{name} {labels:?}"), || {
         program.signal(Signal::Hup);
         std::thread::sleep(Duration::from_millis(300));

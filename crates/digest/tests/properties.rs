@@ -175,6 +175,12 @@ impl Form {
     }
 }
 
+/// What lists and rows are made of, and what ends them.
+const LIST_SHARDS: [&str; 26] = [
+    "1", " ", ",", "-", "+", "(", ")", "a", "in (", "'x'", ".", "null", "::", "asc", "values (", "[", "]",
+    "array[", "e3", "--\n", "?", "*", ";", "select", "and ", "value",
+];
+
 fn shards() -> impl Strategy<Value = String> {
     prop::collection::vec(select(&SHARDS[..]), 0..24).prop_map(|shards| shards.concat())
 }
@@ -278,6 +284,19 @@ proptest! {
             prop_assert_eq!(&shape(shown.as_bytes(), dialect), &shown, "{:?}: {}", dialect, sql);
             prop_assert_eq!(fingerprint(sql.as_bytes(), dialect), fingerprint(shown.as_bytes(), dialect));
             prop_assert_eq!(statement(sql.as_bytes(), dialect).len().min(100), statement(sql.as_bytes(), dialect).len());
+        }
+    }
+
+    #[test]
+    fn a_list_that_ends_anywhere_has_a_shape_of_its_own(
+        start in select(&["in (", "array[", "values ("][..]),
+        rest in prop::collection::vec(select(&LIST_SHARDS[..]), 0..9),
+    ) {
+        let sql = format!("{start}{}", rest.concat());
+        for dialect in ALL {
+            let shown = shape(sql.as_bytes(), dialect);
+            prop_assert_eq!(&shape(shown.as_bytes(), dialect), &shown, "{:?}: {}", dialect, sql);
+            prop_assert_eq!(fingerprint(sql.as_bytes(), dialect), fingerprint(shown.as_bytes(), dialect));
         }
     }
 

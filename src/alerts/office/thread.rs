@@ -1,20 +1,22 @@
 //! Evidence on its way into the threads: fetched beside everything else, shown when nothing more urgent waits.
 
-use super::super::counters::Counters;
+mod show;
+
+pub(super) use show::Show;
+
 use super::super::desk::Desk;
 use super::super::incident::Record;
-use super::super::message::{Message, list};
-use super::super::slack::{File, Place, Posted, Slack, Trouble};
+use super::super::message::list;
+use super::super::slack::{File, Posted, Trouble};
 use super::super::text::escape_within;
 use super::Office;
-use super::work::{Ended, once};
 use crate::check::Problem;
 use crate::evidence::{Case, Collect, Found, Sources};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 /// Fetches at a time, over all incidents.
 const MOST_FETCHES: usize = 4;
@@ -22,16 +24,20 @@ const MOST_FETCHES: usize = 4;
 const LONGEST_FETCH: Duration = Duration::from_mins(3);
 /// What failed is tried again so much later.
 const AGAIN: Duration = Duration::from_secs(30);
-/// What was not there yet is looked for so much later: ingestion into Logs Insights takes minutes.
-const LATER: Duration = Duration::from_mins(3);
+/// After the first failure to show a piece; doubled each time.
+const FIRST_REST: Duration = Duration::from_secs(2);
+const LONGEST_REST: Duration = Duration::from_mins(1);
+/// A file that failed so often, over a quarter of an hour, is told of in words instead.
+const MOST_FAILURES: u32 = 20;
+/// When nothing is waited for.
+const IDLE: Duration = Duration::from_mins(3);
 /// Where the journal cannot be written, nothing is fetched.
 const BLOCKED: Duration = Duration::from_millis(250);
-/// A restart may have come in between, so one more than twice.
-const MOST_TRIES: u32 = 3;
+/// A restart may have come in between, so one more than twice; of what costs nothing, some more.
+const MOST_SCANS: u32 = 3;
+const MOST_TRIES: u32 = 10;
 /// The list of a digest is evidence of no number.
 const LIST: usize = usize::MAX;
-/// A file whose answer was lost may appear this much later.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// What is on its way, by incident and number of the evidence.
 #[derive(Debug, Default)]
@@ -51,6 +57,10 @@ struct Job {
     ready: Option<Ready>,
     /// Times it was tried to show it.
     shows: u32,
+    /// Times that failed by no word of Slack.
+    failures: u32,
+    /// Behind what is shown now there is something to come, so much later.
+    later: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -59,25 +69,38 @@ struct Ready {
     last: bool,
 }
 
-/// A piece of evidence to be shown.
-#[derive(Clone, Debug)]
-pub(super) struct Show {
-    id: String,
-    at: usize,
-    thread: Posted,
-    found: Found,
-    last: bool,
-    /// It may be there already, from this moment on.
-    look: Option<Timestamp>,
-}
-
 /// What a fetch gave.
 pub(super) struct Fetched {
     id: String,
     at: usize,
     tries: u32,
     word: &'static str,
+    /// How much later it is looked for again when there was nothing yet.
+    later: Duration,
     result: Result<Found, Problem>,
+}
+
+impl Job {
+    fn new(now: Instant) -> Self {
+        let (not_before, since, later) = (now, now, Duration::ZERO);
+        Self { not_before, since, running: false, ready: None, shows: 0, failures: 0, later }
+    }
+
+    /// It could not be shown.
+    fn failed(&mut self, trouble: &Trouble) {
+        self.running = false;
+        self.not_before = Instant::now() + rest(self.failures);
+        // What Slack says itself is kept to by the channel.
+        let (Trouble::Unsent(problem) | Trouble::Unknown(problem)) = trouble else { return };
+        self.failures += 1;
+        if self.failures >= MOST_FAILURES
+            && let Some(Ready { found, .. }) = &mut self.ready
+            && let Found::File(file) = found
+        {
+            let why = escape_within(&problem.to_string(), 1500);
+            *found = Found::Words(format!("{} could not be uploaded: {why}", file.name));
+        }
+    }
 }
 
 impl Threads {
@@ -90,11 +113,11 @@ impl Threads {
     pub(super) fn wake(&self) -> Instant {
         let now = Instant::now();
         if self.fetching >= MOST_FETCHES {
-            return now + LATER;
+            return now + IDLE;
         }
         let waiting = self.jobs.values().filter(|job| !job.running && job.ready.is_none());
         // What is due and has not begun waits for the disk.
-        waiting.map(|job| job.not_before.max(now + BLOCKED)).min().unwrap_or(now + LATER)
+        waiting.map(|job| job.not_before.max(now + BLOCKED)).min().unwrap_or(now + IDLE)
     }
 
     /// Channels in which something is to be shown.
@@ -135,7 +158,7 @@ impl Office {
     pub(super) async fn begin_fetches(&mut self) {
         let config = self.setup.config.load_full();
         let moment = Instant::now();
-        let job = || Job { not_before: moment, since: moment, running: false, ready: None, shows: 0 };
+        let job = || Job::new(moment);
         for id in std::mem::take(&mut self.threads.expected) {
             let alert = self.desk.incident(&id).and_then(|incident| incident.leading().cloned());
             let count = alert.map_or(0, |alert| config.collect(&alert).len());
@@ -182,7 +205,7 @@ impl Office {
             self.threads.jobs.remove(key);
             return true;
         };
-        if tries >= MOST_TRIES {
+        if tries >= if collect.scans() { MOST_SCANS } else { MOST_TRIES } {
             let records = self.desk.exhibit(id, at, |exhibit| exhibit.done = true);
             self.threads.jobs.remove(key);
             return self.write(records).await;
@@ -208,15 +231,18 @@ impl Office {
             job.running = true;
         }
         self.threads.fetching += 1;
+        // A file is found again by its name.
+        let all = config.collect(&case.alert).iter().take(at);
+        let twins = all.filter(|other| other.file_name() == collect.file_name()).count();
         let sources = Sources { board: Arc::clone(&self.setup.board), vault: Arc::clone(&self.setup.vault) };
-        self.fetches.push(Box::pin(fetch(key.clone(), tries + 1, collect, case, sources)));
+        self.fetches.push(Box::pin(fetch(key.clone(), tries + 1, (collect, twins), case, sources)));
         true
     }
 
     /// Takes what a fetch gave.
     pub(super) fn fetched(&mut self, fetched: Fetched) {
         self.threads.fetching = self.threads.fetching.saturating_sub(1);
-        let Fetched { id, at, tries, word, result } = fetched;
+        let Fetched { id, at, tries, word, later, result } = fetched;
         let key = (id, at);
         let last = tries >= 2;
         match result {
@@ -226,9 +252,16 @@ impl Office {
             }
             Ok(Found::NotYet(words)) => {
                 let words = format!(
-                    "{words}. Events arrive there late, so it is asked again in {} minutes",
-                    LATER.as_secs() / 60
+                    "{words}. Events arrive there late, so it is asked again {}",
+                    match later.as_secs() / 60 {
+                        0 => "soon".to_owned(),
+                        1 => "in a minute".to_owned(),
+                        minutes => format!("in {minutes} minutes"),
+                    }
                 );
+                if let Some(job) = self.threads.jobs.get_mut(&key) {
+                    job.later = later;
+                }
                 self.ready(&key, Found::Words(words), false);
             }
             Ok(found) => self.ready(&key, found, true),
@@ -278,17 +311,16 @@ impl Office {
         if let Some(job) = self.threads.jobs.get_mut(&key) {
             job.running = false;
             job.ready = None;
-            job.shows = 0;
-            job.not_before = Instant::now() + LATER;
+            (job.shows, job.failures) = (0, 0);
+            job.not_before = Instant::now() + job.later;
         }
         Vec::new()
     }
 
     /// A piece could not be shown, but may be later.
-    pub(super) fn not_shown(&mut self, show: &Show) {
+    pub(super) fn not_shown(&mut self, show: &Show, trouble: &Trouble) {
         if let Some(job) = self.threads.jobs.get_mut(&(show.id.clone(), show.at)) {
-            job.running = false;
-            job.not_before = Instant::now() + Duration::from_secs(2);
+            job.failed(trouble);
         }
     }
 
@@ -305,60 +337,62 @@ impl Office {
 async fn fetch(
     (id, at): (String, usize),
     tries: u32,
-    collect: Collect,
+    (collect, twins): (Collect, usize),
     case: Case,
     sources: Sources,
 ) -> Fetched {
     let deadline = Instant::now() + LONGEST_FETCH;
     let late = || Problem::new(crate::check::Reason::Timeout, "it took too long");
     let fetched = timeout(LONGEST_FETCH + AGAIN, collect.fetch(&case, &sources, deadline)).await;
-    let result = fetched.unwrap_or_else(|_| Err(late()));
-    Fetched { id, at, tries, word: collect.word(), result }
+    let mut result = fetched.unwrap_or_else(|_| Err(late()));
+    if let Ok(Found::File(file)) = &mut result {
+        file.name = numbered(&file.name, twins);
+    }
+    Fetched { id, at, tries, word: collect.word(), later: collect.later(), result }
 }
 
-impl Show {
-    /// Shows it, unless it is there already.
-    pub(super) async fn run(&self, slack: &mut Slack, counters: &Counters) -> Ended {
-        let place = Place { channel: &self.thread.channel, thread: Some(&self.thread.ts), broadcast: false };
-        match &self.found {
-            Found::Nothing => Ended::Done(None),
-            Found::Words(words) | Found::NotYet(words) => {
-                let name = format!("{}-e{}-{}", self.id, self.at, u8::from(self.last));
-                once(slack, place, &Message::bare(words.clone()), &name, self.look, counters).await
-            }
-            Found::File(file) => self.file(slack, place, file).await,
-        }
+/// `errors.json`, and `errors-2.json` behind one of that name.
+fn numbered(name: &str, before: usize) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, ending)) if before > 0 => format!("{stem}-{}.{ending}", before + 1),
+        _ => name.to_owned(),
+    }
+}
+
+/// How long a piece rests that could not be shown.
+fn rest(failures: u32) -> Duration {
+    FIRST_REST.saturating_mul(2_u32.saturating_pow(failures)).min(LONGEST_REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Reason;
+
+    #[test]
+    fn files_of_one_name_are_numbered() {
+        assert_eq!(numbered("errors.json", 0), "errors.json");
+        assert_eq!(numbered("errors.json", 2), "errors-3.json");
     }
 
-    async fn file(&self, slack: &mut Slack, place: Place<'_>, file: &File) -> Ended {
-        if let Some(after) = self.look {
-            match slack.find_file(place, &file.name, after).await {
-                Ok(true) => return Ended::Done(None),
-                Ok(false) | Err(Trouble::Refused(..)) => {}
-                Err(trouble) => return Ended::Blind(trouble),
-            }
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_cannot_be_uploaded_is_tried_ever_more_seldom_and_then_told_of_in_words() {
+        let file = File { name: "chart.png".into(), title: String::new(), bytes: vec![1], alt: None };
+        let ready = Some(Ready { found: Found::File(file), last: true });
+        let now = Instant::now();
+        let mut job = Job { ready, ..Job::new(now) };
+        let mut rests = Vec::new();
+        let lost = || Trouble::Unknown(Problem::new(Reason::Io, "status 500"));
+        for _ in 1..MOST_FAILURES {
+            job.failed(&lost());
+            rests.push(job.not_before.duration_since(now).as_secs());
         }
-        let id = match slack.upload(file).await {
-            Ok(id) => id,
-            Err(trouble) => return Ended::Not(trouble),
-        };
-        match slack.share(place, &id, &file.title).await {
-            Ok(()) => Ended::Done(None),
-            Err(Trouble::Unknown(problem)) => {
-                sleep(SETTLE).await;
-                match slack
-                    .find_file(
-                        place,
-                        &id,
-                        Timestamp::now().saturating_sub(Duration::from_mins(5)).unwrap_or_default(),
-                    )
-                    .await
-                {
-                    Ok(true) => Ended::Done(None),
-                    _ => Ended::Not(Trouble::Unknown(problem)),
-                }
-            }
-            Err(trouble) => Ended::Not(trouble),
-        }
+        assert_eq!(rests[..7], [2, 4, 8, 16, 32, 60, 60]);
+        assert!((600..1200).contains(&rests.iter().sum::<u64>()), "{rests:?}");
+        job.failed(&Trouble::Later(Duration::from_secs(9)));
+        assert!(matches!(job.ready.as_ref().unwrap().found, Found::File(_)), "patience is no failure");
+        job.failed(&lost());
+        let words = Found::Words("chart.png could not be uploaded: status 500".to_owned());
+        assert_eq!(job.ready.unwrap().found, words);
     }
 }

@@ -146,7 +146,9 @@ impl Office {
                     records = self.desk.unsent(id);
                 }
             }
-            (Work::Show(show), Ended::Not(_) | Ended::Blind(_)) => self.not_shown(show),
+            (Work::Show(show), Ended::Not(trouble) | Ended::Blind(trouble)) => {
+                self.not_shown(show, trouble);
+            }
             _ => {}
         }
         if let Ended::Not(Trouble::Refused(word, reason)) = &result {

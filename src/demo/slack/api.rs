@@ -38,7 +38,7 @@ impl Workspace {
     ) -> Answer {
         let mut inner = self.inner();
         *inner.counts.calls.entry(method.to_owned()).or_default() += 1;
-        let trouble = inner.draw();
+        let trouble = inner.draw(method);
         let channel = text(fields, "channel").to_owned();
         match trouble {
             Some(Trouble::Limited(patience)) => {
@@ -74,6 +74,18 @@ impl Workspace {
         if needs_channel && !self.channels.contains_key(&channel) {
             return refused("channel_not_found");
         }
+        let scope = match method {
+            "auth.test" => None,
+            "conversations.history" | "conversations.replies" => Some("channels:history"),
+            "files.getUploadURLExternal" | "files.completeUploadExternal" => Some("files:write"),
+            _ => Some("chat:write"),
+        };
+        if scope.is_some_and(|scope| inner.lacking.contains(scope)) {
+            return refused("missing_scope");
+        }
+        if needs_channel && inner.outside.contains(&channel) {
+            return refused("not_in_channel");
+        }
         match method {
             "auth.test" => done(json!({ "user": "datapulse", "team": "demo" })),
             "chat.postMessage" => post(inner, &channel, fields, seconds),
@@ -98,7 +110,11 @@ impl Workspace {
 
     /// Takes the bytes of a file.
     pub fn receive(&self, id: &str, bytes: Vec<u8>) -> u16 {
-        match self.inner().files.get_mut(id) {
+        let mut inner = self.inner();
+        if inner.draw("upload").is_some() {
+            return 500;
+        }
+        match inner.files.get_mut(id) {
             Some(file) if file.length == bytes.len() => {
                 file.bytes = Some(bytes);
                 200

@@ -114,6 +114,9 @@ async fn answer(
             let mut answer = text(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), &value.to_string());
             let json = HeaderValue::from_static("application/json; charset=utf-8");
             answer.headers_mut().insert(CONTENT_TYPE, json);
+            if let Ok(scopes) = HeaderValue::from_str(&workspace.scopes()) {
+                answer.headers_mut().insert("x-oauth-scopes", scopes);
+            }
             if let Some(patience) = patience {
                 answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(patience));
             }

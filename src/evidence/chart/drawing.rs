@@ -47,9 +47,15 @@ pub(super) struct Picture {
 impl Picture {
     /// For those who do not see it.
     pub(super) fn words(&self) -> String {
-        let last = self.series.first().and_then(|series| series.points.last());
-        let last = last.map(|(_, value)| format!(", now {}", number(*value))).unwrap_or_default();
-        format!("chart of {} over {} minutes{last}", self.name, (self.to - self.from) / 60)
+        let last = |series: Option<&Series>| series?.points.last().map(|(_, value)| number(*value));
+        let mut words = format!("chart of {} over {} minutes", self.name, (self.to - self.from) / 60);
+        if let Some(now) = last(self.series.first()) {
+            words.push_str(&format!(", now {now}"));
+        }
+        if let (Some(low), Some(high)) = (last(self.low.as_ref()), last(self.high.as_ref())) {
+            words.push_str(&format!(", expected {low} to {high}"));
+        }
+        words
     }
 
     /// The lowest and the highest value, with some air; 0 is shown when it is near.

@@ -69,6 +69,13 @@ impl<'a> Items<'a> {
         self.item.len() <= LONGEST
     }
 
+    /// Takes back a sign that nothing has followed yet.
+    pub(super) fn drop_sign(&mut self) {
+        if std::mem::take(&mut self.signed) {
+            self.item.pop();
+        }
+    }
+
     fn expects_operand(&self) -> bool {
         match self.item.last() {
             None => true,

@@ -239,6 +239,11 @@ impl<'a, F: Form> Normal<'a, '_, F> {
                 self.begin_items(inner, passed);
                 self.item(piece);
             }
+            // As if the text ended here: the last `;` does not count.
+            Piece::Symbol(b';') => {
+                self.end_list(0, seen);
+                self.anywhere(piece);
+            }
             _ => {
                 // A list of another kind: from here on all counts, and so do the parentheses that are open.
                 self.end_list(inner, seen);
@@ -297,16 +302,21 @@ impl<'a, F: Form> Normal<'a, '_, F> {
                 self.anywhere(piece);
             }
         } else if !Items::may_hold(piece) {
-            self.end_items(true);
+            self.end_items(piece != Piece::Symbol(b';'));
             self.anywhere(piece);
         } else if !items.push(piece) {
             self.end_items(true);
         }
     }
 
-    /// The rest of the list, if there is more, is not one of items.
+    /// The rest of the list, if there is more, is not one of items. If there is none, a sign has nothing to belong to.
     fn end_items(&mut self, more: bool) {
-        let item = self.items.take().map(|mut items| items.end().0);
+        let item = self.items.take().map(|mut items| {
+            if !more {
+                items.drop_sign();
+            }
+            items.end().0
+        });
         self.tell_item(&item.unwrap_or_default(), more);
         self.place = Place::Anywhere;
     }
@@ -341,7 +351,7 @@ impl<'a, F: Form> Normal<'a, '_, F> {
             _ => {
                 self.place = Place::Anywhere;
                 if comma {
-                    self.anywhere(Piece::Symbol(b','));
+                    (self.separator, self.last) = (Some(b','), Last::Symbol(b','));
                 }
                 self.anywhere(piece);
             }

@@ -184,6 +184,34 @@ fn the_length_of_a_list_does_not_count_when_its_items_have_casts_or_functions() 
     );
 }
 
+/// Found by the fuzzer: what the end of the text takes away was still told in the first shape, and not in that of it.
+#[test]
+fn what_ends_within_a_list_has_a_shape_of_its_own() {
+    check(
+        &ALL,
+        &[
+            ("in (4 v,- ", "in (? v"),
+            ("in (2, -4 values3, - -- x", "in (?, ? values3"),
+            ("a in (b, + -", "a in (b,"),
+            ("a in (b, -)", "a in (b, - )"),
+            ("a in (b, -;", "a in (b,"),
+            ("a in (b 1,;", "a in (b ?"),
+            ("a in (b 1,; select 2", "a in (b ?; select ?"),
+            ("in ((;", "in ("),
+            ("in ((-1;", "in (?"),
+            ("in ((1; select 2", "in (?; select ?"),
+            ("in ((1; select 2)", "in (?; select ?)"),
+            ("array[[+ ;", "array["),
+            ("values (1),;", "values (?)"),
+            ("values (1), -", "values (?)"),
+            ("values (1), -a", "values (?), - a"),
+            ("values (1), a", "values (?), a"),
+            ("values (1), asc;;", "values (?)"),
+        ],
+    );
+    check(&[Postgres, Redshift, Trino], &[("in (values (1), +", "in (values (?)")]);
+}
+
 #[test]
 fn all_rows_of_values_are_one() {
     check(
