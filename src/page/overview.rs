@@ -7,6 +7,7 @@ use crate::alerts::open::Open;
 use crate::board::view::samples;
 use crate::board::{Card, Key, State};
 use crate::check::headline::Headline;
+use crate::check::{Endpoint, Reason};
 use crate::http::Query;
 use crate::http::live::Fragment;
 use crate::prometheus::Said;
@@ -14,8 +15,12 @@ use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Characters of a problem in a row; the check's own page has all of it.
-const LONGEST_PROBLEM: usize = 160;
+/// Characters of a problem in a row.
+const LONGEST_PROBLEM: usize = 1000;
+/// Rows that have room for all of their problems; when more fail at once, those below say the beginning of the first.
+const WHOLE_PROBLEMS: usize = 30;
+/// Characters of that.
+const SHORT_PROBLEM: usize = 120;
 /// Incidents that are listed.
 const MOST_INCIDENTS: usize = 20;
 /// How checks can stand, the worst first.
@@ -91,8 +96,9 @@ pub(super) fn fragments(sources: &Sources, scene: &Scene, filter: &Filter) -> Ve
         }
     }
     rows.sort_by_key(|(rank, (key, _))| (*rank, key));
-    parts.extend(rows.into_iter().map(|(_, (key, card))| {
-        row(key, card, firing.get(&key.to_string()).copied().unwrap_or_default(), scene)
+    parts.extend(rows.into_iter().enumerate().map(|(at, (_, (key, card)))| {
+        let alerts = firing.get(&key.to_string()).copied().unwrap_or_default();
+        row(key, card, alerts, at < WHOLE_PROBLEMS, scene)
     }));
     parts
 }
@@ -225,17 +231,25 @@ fn item(incident: &Open, time: Timestamp) -> String {
     )
 }
 
-fn row(key: &Key, card: &Card, alerts: usize, scene: &Scene) -> Fragment {
+/// What went wrong at the last run, each with its cure.
+fn problems(card: &Card, whole: bool) -> String {
+    let problems = card.last().map_or(&[][..], |last| &last.problems);
+    let several = problems.len() > 1;
+    let (most, longest) = if whole { (problems.len(), LONGEST_PROBLEM) } else { (1, SHORT_PROBLEM) };
+    let one = |(endpoint, reason, text): &(Endpoint, Reason, String)| {
+        let end = if several || *endpoint != Endpoint::Own {
+            format!("{} ", endpoint.as_str())
+        } else {
+            String::new()
+        };
+        format!("<p class=\"problem\">{end}{}: {}</p>", reason.as_str(), escape(&cut(text, longest)))
+    };
+    problems.iter().take(most).map(one).collect()
+}
+
+fn row(key: &Key, card: &Card, alerts: usize, whole: bool, scene: &Scene) -> Fragment {
     let (word, class) = state(card, scene.now);
     let id = format!("c-{key}");
-    let problem = card.last().and_then(|last| last.problems.first()).map(|(endpoint, reason, text)| {
-        let end = if card.last().is_some_and(|last| last.problems.len() > 1) || endpoint.as_str() != "own" {
-            format!("{} {}: ", endpoint.as_str(), reason.as_str())
-        } else {
-            format!("{}: ", reason.as_str())
-        };
-        format!("<p class=\"problem\">{end}{}</p>", escape(&cut(text, LONGEST_PROBLEM)))
-    });
     let alerts = match alerts {
         0 => String::new(),
         1 => " <b class=\"fires\">1 alert</b>".to_owned(),
@@ -250,7 +264,7 @@ fn row(key: &Key, card: &Card, alerts: usize, scene: &Scene) -> Fragment {
         address(key),
         escape(&key.to_string()),
         card.check_type(),
-        problem.unwrap_or_default(),
+        problems(card, whole),
         next(card, scene.now, scene.time)
     );
     Fragment { id, html }

@@ -257,7 +257,7 @@ fn running_waiting_and_idle_sessions_of_postgresql_are_told_apart() {
         rows.iter().any(|row| row["pid"] == blocker && row["state"] == "idle in transaction"),
         "{rows:?}"
     );
-    let page = program.get("/");
+    let page = program.get("/checks/busy");
     assert!(page.contains("select ? from t") && !page.contains("canary-literal"));
     let series = program.scrape();
     let elapsed = series.all("pg_inflight_query_elapsed_seconds", &[]).next().unwrap();

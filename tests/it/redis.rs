@@ -117,7 +117,7 @@ fn a_single_server_tells_memory_keys_and_what_was_slow() {
             server.ask(&["SET", &format!("big{number}"), &value]).unwrap();
         }
         program.wait_for("redis_evicted_keys_total", &of, |evicted| evicted > 1.0);
-        for path in ["/", "/api/v1/checks"] {
+        for path in ["/checks/cache", "/api/v1/checks"] {
             let page = program.get(path);
             assert!(page.contains("SET ? (2 arguments)"), "{page}");
             assert!(!page.contains("canary-key") && !page.contains("canary-value"), "{page}");
