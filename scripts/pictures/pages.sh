@@ -27,8 +27,26 @@ main() {
         "replication=${base}checks/orders-slots@orders-pub" "redshift=${base}checks/analytics@warehouse" \
         "sessions=${base}checks/sessions@orders-sub" "devices=${base}checks/devices@lake" "cache=${base}checks/cache" \
         "logs=${base}logs" "demo=$demo_page" "slack=$slack"
+    look_at_aws
     # What is shown in the documents has to be small.
     pngquant --force --ext .png --speed 1 64 -- "$OUT"/*.png
+}
+
+# The demo has no AWS: moto plays it for the checks that ask it.
+look_at_aws() {
+    local place=$TOOLS/aws moto=25611 port=25612
+    rm -rf "$place" && mkdir -p "$place"
+    export AWS_ACCESS_KEY_ID=testing AWS_SECRET_ACCESS_KEY=testing AWS_REGION=eu-west-1 AWS_ENDPOINT_URL=http://127.0.0.1:$moto
+    .venv/bin/moto_server -H 127.0.0.1 -p "$moto" >"$place/moto.log" 2>&1 &
+    local server=$!
+    wait_for moto curl -sf "$AWS_ENDPOINT_URL/moto-api/"
+    .venv/bin/python scripts/pictures/aws.py "$moto" "$place"
+    "$PROGRAM" serve --config.file "$place/datapulse.yml" --web.listen-address "127.0.0.1:$port" 2>"$place/datapulse.log" &
+    local exporter=$!
+    wait_for 'answer of Athena' sh -c "curl -sf http://127.0.0.1:$port/metrics | grep -q ^device_connections"
+    sleep 40
+    node "$TOOLS/pages.mjs" "$OUT" "athena=http://127.0.0.1:$port/checks/devices_lake" "memorydb=http://127.0.0.1:$port/checks/stores"
+    kill "$exporter" "$server"
 }
 
 # As the demo prints it.

@@ -319,7 +319,8 @@ fn tls_and_basic_auth_guard_every_path() {
         assert_eq!((status, code.as_str()), (0, "200"), "{body}");
         Samples::parse(&body).value("datapulse_check_up", &[("check", "one")]).filter(|up| *up == 1.0)
     });
-    for path in ["/", "/metrics", "/-/healthy", "/api/v1/checks", "/nowhere"] {
+    let pages = ["/", "/checks/one", "/page.js", "/api/v1/live?page=/", "/api/v1/checks"];
+    for path in pages.into_iter().chain(["/metrics", "/-/healthy", "/nowhere"]) {
         for stranger in [&[][..], &["--user", "ann:closed"], &["--user", "eve:open sesame"]] {
             let (status, code, body) = curl("https", path, stranger);
             assert_eq!(
