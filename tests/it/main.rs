@@ -15,6 +15,7 @@ mod architecture;
 mod artefacts;
 mod aws;
 mod cli;
+mod dashboards;
 mod demo;
 mod digest;
 mod freeze;
