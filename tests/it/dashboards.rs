@@ -4,7 +4,7 @@ mod expressions;
 mod history;
 mod rules;
 
-// pub(crate) use expressions::every_expression_has_data;
+pub(crate) use expressions::{Source, every_expression_has_data};
 
 use crate::stage::root;
 use serde_json::Value;
@@ -123,4 +123,19 @@ fn selectors_are_found() {
     let all: Vec<_> = found.iter().map(|one| (one.name, one.matchers, one.range, one.function)).collect();
     let x = ("x_total", "{c=\"(\",d=~\"$d\"}", Some("$__rate_interval"), "rate");
     assert_eq!(all, [x, ("y:z", "", None, "max"), ("q", "", None, "")]);
+}
+
+#[test]
+#[ignore = "temporary"]
+fn tmp_history() {
+    let h = history::History::start("tmp-history");
+    std::fs::write("/tmp/bt/hist", h.source().port.to_string()).unwrap();
+    std::thread::sleep(std::time::Duration::from_mins(60));
+}
+
+#[test]
+#[ignore = "temporary"]
+fn tmp_data() {
+    let port = std::env::var("DEMO").unwrap().parse().unwrap();
+    every_expression_has_data(|| Source { port, range: std::time::Duration::from_mins(20), interval: std::time::Duration::from_secs(1) });
 }
