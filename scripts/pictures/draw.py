@@ -51,7 +51,7 @@ def mapped(value, mappings):
     for mapping in mappings or []:
         found = mapping["options"].get(value if isinstance(value, str) else f"{value:.0f}" if value is not None else "null")
         if found:
-            return found["text"], COLOURS[found["color"]]
+            return found["text"], COLOURS[found.get("color", "text")]
     return None
 
 
@@ -120,7 +120,7 @@ def line_chart(panel, results, area, span):
         if bars:
             wide = max((px(start + step) - left) * 0.8, 1.5)
             for at, value in points.items():
-                if value is not None and value != below.get(at, 0) * stacked:
+                if value is not None and value != below.get(at, 0) * stacked and px(at) - wide / 2 > left - 1:
                     foot = py(below[at]) if stacked else py(0)
                     out.append(box(px(at) - wide / 2, py(value), wide, foot - py(value), colour, 'fill-opacity="0.75"'))
         else:
@@ -136,7 +136,8 @@ def line_chart(panel, results, area, span):
     for row, (name, colour, last, most) in enumerate(legend):
         at = bottom + 30 + row * 15
         out.append(box(x, at - 6, 14, 3, colour) + text(x + 20, at, cut(name, w - 170), 11) + text(x + w - 75, at, last, 11, WEAK, "end") + text(x + w, at, most, 11, WEAK, "end"))
-    out.append(text(x + w - 75, bottom + 16, "", 10) if rows == len(lines) else text(x, bottom + 30 + rows * 15 - 1, f"and {len(lines) - rows} more", 9, WEAK))
+    if rows < len(lines):
+        out.append(text(x, bottom + 29 + rows * 15, f"and {len(lines) - rows} more", 9, WEAK))
     return "".join(out)
 
 
@@ -170,10 +171,10 @@ def one_line(points, px, py, step, colour, custom, extra, floor):
 
 def time_axis(start, end, px, y, w):
     span, most = end - start, max(int(w / 75), 2)
-    every = next((e for e in (15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 172800) if span / e <= most), 604800)
-    form = "%H:%M:%S" if every < 60 else "%H:%M" if every < 43200 else "%d %b"
+    every = next((e for e in (15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 86400, 172800) if span / e <= most), 604800)
+    form = "%H:%M:%S" if every < 60 else "%H:%M" if every < 86400 else "%d %b"
     first = int(start // every + 1) * every
-    return "".join(text(px(at), y, time.strftime(form, time.gmtime(at)), 10, WEAK, "middle") for at in range(first, int(end) + 1, every))
+    return "".join(text(px(at), y, time.strftime(form, time.gmtime(at)), 10, WEAK, "middle") for at in range(first, int(end) + 1, every) if px(at) < px(end) - 22)
 
 
 def timeline(panel, results, area, span):
@@ -184,7 +185,7 @@ def timeline(panel, results, area, span):
     if not lines:
         return text(x + w / 2, y + h / 2, "No data", 14, WEAK, "middle")
     lines.sort()
-    left = x + min(max(len(name) for name, _ in lines) * 6.2 + 10, w * 0.34)
+    left = x + min(max(len(name) for name, _ in lines) * 6.8 + 10, w * 0.4)
     px = lambda at: left + (at - start) / (end - start) * (x + w - left)
     high = min((h - 20) / len(lines), 34)
     out = [time_axis(start, end, px, y + high * len(lines) + 14, w)]
@@ -224,8 +225,12 @@ def table(panel, results, area):
     for sort in panel["options"].get("sortBy", []):
         column = next((key for key in columns if names.get(key, key) == sort["displayName"]), None)
         rows.sort(key=lambda row: (row.get(column) is not None, row.get(column) or 0), reverse=True) if sort["desc"] else rows.sort(key=lambda row: str(row.get(column)))
-    wide = w / len(columns)
-    out = [text(x + i * wide, y + 12, cut(names.get(key, key), wide - 6), 11, COLOURS["blue"], weight=600) for i, key in enumerate(columns)]
+    fixed = {key: properties(panel, names.get(key, key)).get("custom.width") for key in columns}
+    rest = (w - sum(filter(None, fixed.values()))) / max(sum(not wide for wide in fixed.values()), 1)
+    edges = [x]
+    for key in columns:
+        edges.append(edges[-1] + (fixed[key] or rest))
+    out = [text(edges[i], y + 12, cut(names.get(key, key), edges[i + 1] - edges[i] - 6), 11, COLOURS["blue"], weight=600) for i, key in enumerate(columns)]
     for number, row in enumerate(rows[: int((h - 16) // 24)]):
         at = y + 34 + number * 24
         out.append(f'<path d="M{x} {at - 16}H{x + w}" stroke="{LINE}"/>')
@@ -236,7 +241,7 @@ def table(panel, results, area):
             word = mapped(value, extra.get("mappings"))
             colour = word[1] if word else by_threshold(value, extra) if "thresholds" in extra else COLOURS["text"]
             shown = word[0] if word else value if isinstance(value, str) else show(value, extra.get("unit", panel["fieldConfig"]["defaults"]["unit"]), extra.get("decimals"))
-            out.append(text(x + i * wide, at, cut(shown, wide - 6, 12), 12, colour))
+            out.append(text(edges[i], at, cut(shown, edges[i + 1] - edges[i] - 6, 12), 12, colour))
     return "".join(out)
 
 
@@ -257,7 +262,7 @@ def bar_gauge(panel, results, area):
         return text(x + w / 2, y + h / 2, "No data", 14, WEAK, "middle")
     lines.sort(key=lambda line: line[0])
     high = min(h / len(lines), 36)
-    left = x + min(max(len(name) for name, _ in lines) * 6.2 + 10, w * 0.45)
+    left = x + min(max(len(name) for name, _ in lines) * 6.8 + 10, w * 0.45)
     most, out = defaults.get("max") or max(value for _, value in lines), []
     for row, (name, value) in enumerate(lines):
         top, colour = y + row * high, by_threshold(value, defaults)
@@ -272,10 +277,8 @@ def draw_panel(board, panel, sources):
     x, y, w, h = GAP + g["x"] * column, TOP + g["y"] * (CELL + GAP), g["w"] * column - GAP, g["h"] * (CELL + GAP) - GAP
     if panel["type"] == "row":
         return text(x + 4, y + 22, "▾ " + panel["title"], 15, weight=600)
-    for source in sources:
-        results = list(ask.answers(board, panel, source))
-        if any(results):
-            break
+    # The first one that answers most queries; one that has only the limits says little.
+    source, results = max(((one, list(ask.answers(board, panel, one))) for one in sources), key=lambda pair: sum(map(bool, pair[1])))
     made_up = source.made_up and any(results)
     title = ask.fill_in(panel["title"], board, source) if "$band" in panel["title"] else panel["title"]
     head = box(x, y, w, h, PANEL, f'rx="3" stroke="{LINE}"') + text(x + 10, y + 19, cut(title, w - (70 if made_up else 20), 13), 13, weight=600)
@@ -300,7 +303,7 @@ def draw(name, sources, out):
         subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{height}",
                         f"--screenshot={picture}", source.as_uri()], check=True, capture_output=True, timeout=120)
     subprocess.run(["pngquant", "--force", "--strip", "--speed=1", "--nofs", "--output", picture, "32", picture], check=True)
-    print(f"{picture.name}: {picture.stat().st_size // 1024} KiB, {height} lines")
+    print(f"{picture.name}: {picture.stat().st_size // 1024} KiB, {height} pixels high")
 
 
 if __name__ == "__main__":

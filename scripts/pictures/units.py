@@ -26,13 +26,13 @@ def show(value, unit, decimals=None):
 def digits(value, decimals):
     if decimals is None:
         decimals = 0 if value == int(value) or abs(value) >= 100 else 1 if abs(value) >= 10 else 2
-    return f"{value:.{decimals}f}"
+    return f"{value:.2g}" if 0 < abs(value) < 10**-decimals and decimals else f"{value:.{decimals}f}"
 
 
 def ticks(low, high, unit):
     """Three to six round values that cover the range."""
-    base = 60 if unit == "s" and high >= 120 else 1024 if unit in ("bytes", "Bps") and high >= 2048 else 1
-    while base > 1 and unit in ("bytes", "Bps") and high >= base * 1024 * 2:
+    base = 60 if unit in ("s", "m") and high >= 120 else 1
+    while unit in ("bytes", "Bps") and high >= base * 1024:
         base *= 1024
     if unit == "s" and high >= 7200:
         base = 3600 if high < 4 * 86400 else 86400
@@ -40,5 +40,4 @@ def ticks(low, high, unit):
     power = 10 ** len(str(int(raw))) / 10 if raw >= 1 else 10 ** -next(n for n in range(1, 12) if raw * 10**n >= 1)
     step = base * power * next(m for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
     first = int(low // step)
-    values = [step * k for k in range(first, first + 9) if step * k < high + step * 0.999]
-    return values
+    return [step * k for k in range(first, first + 9) if step * k < high + step * 0.999]

@@ -19,7 +19,15 @@ const OF_PROMETHEUS: [(&str, &[&str]); 2] = [
     (
         "ALERTS",
         &[
-            "alertname", "alertstate", "severity", "source", "check", "target", "country", "subname", "node",
+            "alertname",
+            "alertstate",
+            "severity",
+            "source",
+            "check",
+            "target",
+            "country",
+            "subname",
+            "node",
             "log_group",
         ],
     ),

@@ -2,6 +2,7 @@
 
 mod expressions;
 mod history;
+mod pictures;
 mod rules;
 
 pub(crate) use expressions::{Source, every_expression_has_data};
@@ -48,7 +49,8 @@ fn boards() -> Vec<Board> {
     let mut boards: Vec<_> = entries
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap();
-            let json = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let json =
+                serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             Board { name: path.file_stem().unwrap().to_str().unwrap().to_owned(), json }
         })
         .collect();
@@ -92,12 +94,16 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
             c if !c.is_ascii_alphabetic() => {}
             _ if WORDS.contains(&word) => {}
             _ if GROUPING.contains(&word) => {
-                if let Some((_, behind)) = rest.trim_start().strip_prefix('(').and_then(|rest| rest.split_once(')')) {
+                if let Some((_, behind)) =
+                    rest.trim_start().strip_prefix('(').and_then(|rest| rest.split_once(')'))
+                {
                     rest = behind;
                 }
             }
             _ if rest.trim_start().starts_with('(') => function = word,
-            _ if GROUPING.iter().any(|by| rest.trim_start().starts_with(&format!("{by} ("))) => function = word,
+            _ if GROUPING.iter().any(|by| rest.trim_start().starts_with(&format!("{by} ("))) => {
+                function = word
+            }
             _ => {
                 let matchers = rest.starts_with('{').then(|| rest.find('}').map_or("", |end| &rest[..=end]));
                 rest = &rest[matchers.unwrap_or_default().len()..];
@@ -123,19 +129,4 @@ fn selectors_are_found() {
     let all: Vec<_> = found.iter().map(|one| (one.name, one.matchers, one.range, one.function)).collect();
     let x = ("x_total", "{c=\"(\",d=~\"$d\"}", Some("$__rate_interval"), "rate");
     assert_eq!(all, [x, ("y:z", "", None, "max"), ("q", "", None, "")]);
-}
-
-#[test]
-#[ignore = "temporary"]
-fn tmp_history() {
-    let h = history::History::start("tmp-history");
-    std::fs::write("/tmp/bt/hist", h.source().port.to_string()).unwrap();
-    std::thread::sleep(std::time::Duration::from_mins(60));
-}
-
-#[test]
-#[ignore = "temporary"]
-fn tmp_data() {
-    let port = std::env::var("DEMO").unwrap().parse().unwrap();
-    every_expression_has_data(|| Source { port, range: std::time::Duration::from_mins(20), interval: std::time::Duration::from_secs(1) });
 }

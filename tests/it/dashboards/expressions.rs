@@ -1,6 +1,6 @@
 //! Every expression of every dashboard, asked as Grafana would ask it, against the demo and a history that is made up.
 
-use super::history::{History, names, ELSEWHERE};
+use super::history::{ELSEWHERE, History, names};
 use super::{boards, selectors};
 use crate::stage::LIMIT;
 use crate::wire::encode;
@@ -57,7 +57,8 @@ impl Source {
             let value = match query {
                 Some(query) if text.contains(&mark) => {
                     let (expression, label) = label_values(query).unwrap();
-                    let free = question.variables.iter().filter(|(_, query)| query.is_none()).cloned().collect();
+                    let free =
+                        question.variables.iter().filter(|(_, query)| query.is_none()).cloned().collect();
                     let inner = Question { expression, variables: free, ..question.clone() };
                     let all = self.series(&self.fill_in(&inner));
                     all.first().and_then(|one| one["metric"][label].as_str()).unwrap_or_default().to_owned()
@@ -141,7 +142,10 @@ pub(crate) fn every_expression_has_data(demo: impl Fn() -> Source) {
     let count = left.len();
     assert!(count > 300, "only {count} questions were found");
     let excused = |question: &Question| {
-        question.expression.contains(" offset ") || selectors(&question.expression).iter().any(|one| ELSEWHERE.iter().any(|(what, _)| names(what, one.name)))
+        question.expression.contains(" offset ")
+            || selectors(&question.expression)
+                .iter()
+                .any(|one| ELSEWHERE.iter().any(|(what, _)| names(what, one.name)))
     };
     left.retain(|question, _| !(excused(question) && history.source().answers(question)));
     println!("{} of {count} questions are for the demo", left.len());
@@ -152,14 +156,19 @@ pub(crate) fn every_expression_has_data(demo: impl Fn() -> Source) {
     });
     let places = |left: &BTreeMap<Question, Vec<String>>| {
         let lines = left.iter().map(|(question, places)| {
-            format!("{}\n    of {}", demo().fill_in(question), places.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("; "))
+            format!(
+                "{}\n    of {}",
+                demo().fill_in(question),
+                places.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("; ")
+            )
         });
         lines.collect::<Vec<_>>().join("\n")
     };
     assert!(all.unwrap().is_some(), "{} expressions have no data:\n{}", left.len(), places(&left));
     // What has become possible in the demo has to leave the list.
     for (what, why) in ELSEWHERE {
-        let text = what.strip_suffix('*').map_or(what.to_owned(), |start| format!("{{__name__=~\"{start}.*\"}}"));
+        let text =
+            what.strip_suffix('*').map_or(what.to_owned(), |start| format!("{{__name__=~\"{start}.*\"}}"));
         assert!(demo().series(&text).is_empty(), "{what} is in the demo too, where it should not be: {why}");
         assert!(!history.source().series(&text).is_empty(), "{what} is not in the history");
     }

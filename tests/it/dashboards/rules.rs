@@ -71,18 +71,29 @@ impl<'a> Review<'a> {
         self.want(names.starts_with(&["datasource", "job", "instance"]), || {
             format!("the first variables are {names:?}")
         });
-        self.want(names.ends_with(&["runbooks"]), || format!("the last variable of {names:?} is not runbooks"));
-        let build = ["label_values(datapulse_build_info, job)", "label_values(datapulse_build_info{job=~\"$job\"}, instance)"];
+        self.want(names.ends_with(&["runbooks"]), || {
+            format!("the last variable of {names:?} is not runbooks")
+        });
+        let build = [
+            "label_values(datapulse_build_info, job)",
+            "label_values(datapulse_build_info{job=~\"$job\"}, instance)",
+        ];
         for (at, variable) in self.board.variables().enumerate() {
             let name = text(&variable["name"]);
             match text(&variable["type"]) {
-                "datasource" => self.want(variable["query"] == "prometheus", || format!("${name} is not of Prometheus")),
+                "datasource" => {
+                    self.want(variable["query"] == "prometheus", || format!("${name} is not of Prometheus"))
+                }
                 "query" => {
                     let query = text(&variable["query"]["query"]);
                     self.want(variable["definition"] == query, || format!("${name} has two queries"));
-                    self.want(variable["datasource"] == source(), || format!("${name} has another data source"));
+                    self.want(variable["datasource"] == source(), || {
+                        format!("${name} has another data source")
+                    });
                     self.want(variable["refresh"] == 2, || format!("${name} does not follow the time range"));
-                    let all = variable["multi"] == true && variable["includeAll"] == true && variable["allValue"] == ".*";
+                    let all = variable["multi"] == true
+                        && variable["includeAll"] == true
+                        && variable["allValue"] == ".*";
                     // One country, or nothing can be shaded.
                     self.want(all || name == "band", || format!("${name} does not offer all"));
                     if let Some(wanted) = at.checked_sub(1).and_then(|at| build.get(at)) {
@@ -111,12 +122,15 @@ impl<'a> Review<'a> {
         self.want(panel["datasource"] == source(), || format!("{title:?} has another data source"));
         let targets = panel["targets"].as_array().map(Vec::as_slice).unwrap_or_default();
         let letters: BTreeSet<_> = targets.iter().map(|target| text(&target["refId"])).collect();
-        self.want(!targets.is_empty() && letters.len() == targets.len(), || format!("{title:?}: queries without a letter of their own"));
+        self.want(!targets.is_empty() && letters.len() == targets.len(), || {
+            format!("{title:?}: queries without a letter of their own")
+        });
         let lines = ["timeseries", "state-timeline", "bargauge"].contains(&kind);
         let named = |target: &Value| said(&target["legendFormat"]) && target["legendFormat"] != "__auto";
         self.want(!lines || targets.iter().all(named), || format!("{title:?}: a line without a name"));
         if kind == "state-timeline" {
-            let mapped = panel["fieldConfig"]["defaults"]["mappings"].as_array().is_some_and(|all| !all.is_empty());
+            let mapped =
+                panel["fieldConfig"]["defaults"]["mappings"].as_array().is_some_and(|all| !all.is_empty());
             self.want(mapped, || format!("{title:?} shows numbers and no words"));
         }
         for link in panel["links"].as_array().into_iter().flatten() {
@@ -132,7 +146,8 @@ impl<'a> Review<'a> {
             let title = text(&panel["title"]);
             let unique = seen.insert(panel["id"].to_string()) & seen.insert(title.to_owned());
             self.want(unique, || format!("{title:?} or its number is there twice"));
-            let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap_or_default());
+            let [x, y, w, h] =
+                ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap_or_default());
             self.want(w * h > 0 && x + w <= COLUMNS, || format!("{title:?} is not within {COLUMNS} columns"));
             let cells = (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y)));
             let free = cells.map(|cell| taken.insert(cell)).fold(true, |all, free| all & free);
@@ -144,9 +159,13 @@ impl<'a> Review<'a> {
         let place = format!("{} of {:?}", query.target["refId"], text(&query.panel["title"]));
         let instant = query.target["instant"] == true;
         let table = query.panel["type"] == "table";
-        self.want(table == (query.target["format"] == "table"), || format!("{place}: a table and its query differ"));
+        self.want(table == (query.target["format"] == "table"), || {
+            format!("{place}: a table and its query differ")
+        });
         let still = ["table", "stat", "bargauge"].contains(&text(&query.panel["type"]));
-        self.want(still == instant, || format!("{place}: instant where a range is shown, or the other way round"));
+        self.want(still == instant, || {
+            format!("{place}: instant where a range is shown, or the other way round")
+        });
         let found = selectors(query.expression);
         self.want(!found.is_empty(), || format!("{place} asks for nothing"));
         for one in found {
@@ -215,13 +234,26 @@ fn a_dashboard_of_another_form_is_noticed() {
     };
     break_it("uid", &|json| json["uid"] = json!("x"), "uid is");
     break_it("links", &|json| json["links"] = json!([]), "the first link");
-    break_it("variable", &|json| json["templating"]["list"][1]["multi"] = json!(false), "$job does not offer all");
+    break_it(
+        "variable",
+        &|json| json["templating"]["list"][1]["multi"] = json!(false),
+        "$job does not offer all",
+    );
     break_it("description", &|json| json["panels"][1]["description"] = json!(""), "no description");
     break_it("unit", &|json| json["panels"][1]["fieldConfig"] = json!({}), "has no unit");
     break_it("type", &|json| json["panels"][0]["type"] = json!("graph"), "");
-    break_it("place", &|json| json["panels"][1]["gridPos"] = json!({"x": 1, "y": 1, "w": 3, "h": 4}), "lies on another");
-    break_it("runbook", &|json| json["panels"][1]["links"][0]["url"] = json!("${runbooks}/None.md"), "links to");
-    let expression = |text: &'static str| move |json: &mut Value| json["panels"][1]["targets"][0]["expr"] = json!(text);
+    break_it(
+        "place",
+        &|json| json["panels"][1]["gridPos"] = json!({"x": 1, "y": 1, "w": 3, "h": 4}),
+        "lies on another",
+    );
+    break_it(
+        "runbook",
+        &|json| json["panels"][1]["links"][0]["url"] = json!("${runbooks}/None.md"),
+        "links to",
+    );
+    let expression =
+        |text: &'static str| move |json: &mut Value| json["panels"][1]["targets"][0]["expr"] = json!(text);
     break_it("matchers", &expression("datapulse_check_up"), "is not narrowed");
     let counter = "sum(datapulse_check_runs_total{job=~\"$job\",instance=~\"$instance\"})";
     break_it("counter", &expression(counter), "without rate or increase");
