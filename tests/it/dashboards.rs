@@ -102,7 +102,7 @@ fn selectors(expression: &str) -> Vec<Selector<'_>> {
             }
             _ if rest.trim_start().starts_with('(') => function = word,
             _ if GROUPING.iter().any(|by| rest.trim_start().starts_with(&format!("{by} ("))) => {
-                function = word
+                function = word;
             }
             _ => {
                 let matchers = rest.starts_with('{').then(|| rest.find('}').map_or("", |end| &rest[..=end]));

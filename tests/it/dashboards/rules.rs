@@ -82,7 +82,7 @@ impl<'a> Review<'a> {
             let name = text(&variable["name"]);
             match text(&variable["type"]) {
                 "datasource" => {
-                    self.want(variable["query"] == "prometheus", || format!("${name} is not of Prometheus"))
+                    self.want(variable["query"] == "prometheus", || format!("${name} is not of Prometheus"));
                 }
                 "query" => {
                     let query = text(&variable["query"]["query"]);
