@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test slack bench anomaly fmt audit
+.PHONY: help setup build demo test slack bench anomaly pictures fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -35,6 +35,10 @@ bench: ## Measure the encoders against the prometheus crate, and the readers of 
 anomaly: ## Measure the seasonal rules on made-up worlds and hold them against Prometheus (docs/anomaly.md); ten minutes
 	@scripts/setup.sh demo
 	@scripts/anomaly/run.sh
+
+pictures: ## Draw the dashboards from a demo of their own (docs/dashboards.md); four minutes
+	@scripts/setup.sh pictures
+	cargo test --locked -p datapulse --test it dashboards::pictures:: -- --ignored --nocapture
 
 fmt: ## Format the code
 	cargo fmt --all
