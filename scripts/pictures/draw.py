@@ -277,8 +277,9 @@ def draw_panel(board, panel, sources):
     x, y, w, h = GAP + g["x"] * column, TOP + g["y"] * (CELL + GAP), g["w"] * column - GAP, g["h"] * (CELL + GAP) - GAP
     if panel["type"] == "row":
         return text(x + 4, y + 22, "▾ " + panel["title"], 15, weight=600)
-    # The first one that answers most queries; one that has only the limits says little.
-    source, results = max(((one, list(ask.answers(board, panel, one))) for one in sources), key=lambda pair: sum(map(bool, pair[1])))
+    # The first query is what the panel is about; one that has only the limits says little.
+    asked = [(one, list(ask.answers(board, panel, one))) for one in sources]
+    source, results = next((pair for pair in asked if pair[1][0]), next((pair for pair in asked if any(pair[1])), asked[0]))
     made_up = source.made_up and any(results)
     title = ask.fill_in(panel["title"], board, source) if "$band" in panel["title"] else panel["title"]
     head = box(x, y, w, h, PANEL, f'rx="3" stroke="{LINE}"') + text(x + 10, y + 19, cut(title, w - (70 if made_up else 20), 13), 13, weight=600)

@@ -211,6 +211,7 @@ fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
     assert!(demo.order(&["break", "redis-failover"]).contains("RedisFailover"));
     demo.wait(FIRING, "failover firing", |alerts| alerts.iter().any(|alert| alert == "RedisFailover"));
     assert!(demo.page().contains("<dt>failovers</dt><dd>1</dd>"), "{}", demo.page());
+    eventually("the shard is bare", || demo.source().has("datapulse:store_shard_bare").then_some(()));
     demo.order(&["heal"]);
     eventually("the lost one is a replica", || demo.page().contains("primary and replica").then_some(()));
 

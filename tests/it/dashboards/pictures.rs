@@ -30,8 +30,7 @@ fn the_dashboards_are_drawn() {
     for fault in ["redis-failover", "slow-statement", "publisher-down"] {
         demo.order(&["heal"]);
         demo.order(&["break", fault]);
-        let before = demo.source().range;
-        demo.wait(FIRING, "so for a while", |_| demo.source().range > before + Duration::from_secs(25));
+        stays(&demo);
     }
     demo.order(&["heal"]);
     demo.wait(GONE, "over", |alerts| !alerts.iter().any(|alert| alert.starts_with("PostgresSubscription")));
@@ -41,6 +40,7 @@ fn the_dashboards_are_drawn() {
     let session = demo.session_that_waits();
     let last = ["RedshiftQueryLongRunning", "DeviceConnectionsZero", "PostgresSubscriptionBlocked"];
     demo.wait(FIRING, "firing", |alerts| last.iter().all(|name| alerts.iter().any(|alert| alert == name)));
+    stays(&demo);
 
     let demo_so_far = Source { interval: INTERVAL, ..demo.source() };
     let old = history.source();
@@ -55,6 +55,12 @@ fn the_dashboards_are_drawn() {
     println!("{said}");
     assert_eq!(status, 0, "{complaint}");
     drop(session);
+}
+
+/// Lets it be seen for a while.
+fn stays(demo: &Demo<'_>) {
+    let before = demo.source().range;
+    demo.wait(FIRING, "so for a while", |_| demo.source().range > before + Duration::from_secs(25));
 }
 
 /// As `draw.py` reads it.
