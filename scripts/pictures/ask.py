@@ -16,7 +16,7 @@ class Source:
             return json.load(reply)["data"]["result"]
 
     def range(self, expression, start, end, step):
-        start, end = start // step * step, end // step * step
+        start, end = -(-start // step) * step, end // step * step
         result = self.get("query_range", query=expression, start=start, end=end, step=step)
         return [(one["metric"], [(at, number(value)) for at, value in one["values"]]) for one in result]
 

@@ -125,7 +125,7 @@ def line_chart(panel, results, area, span):
                     out.append(box(px(at) - wide / 2, py(value), wide, foot - py(value), colour, 'fill-opacity="0.75"'))
         else:
             floor = [(px(at), py(below[at])) for at in every] if stacked else None
-            out.append(one_line(points, px, py, step, colour, custom, extra, floor))
+            out.append(one_line(points, px, py, step, colour, custom, extra, floor, min(py(0), bottom)))
         if stacked:
             below = {at: points[at] for at in every}
     for name, shape in shapes.items():
@@ -141,7 +141,7 @@ def line_chart(panel, results, area, span):
     return "".join(out)
 
 
-def one_line(points, px, py, step, colour, custom, extra, floor):
+def one_line(points, px, py, step, colour, custom, extra, floor, foot):
     """With gaps where samples are missing."""
     parts, before = [[]], None
     for at, value in sorted(points.items()):
@@ -161,7 +161,7 @@ def one_line(points, px, py, step, colour, custom, extra, floor):
         if len(part) == 1:
             out.append(f'<circle cx="{part[0][0]:.1f}" cy="{part[0][1]:.1f}" r="1.5" fill="{colour}"/>')
             continue
-        ground = floor[::-1] if floor else [(part[-1][0], py(0)), (part[0][0], py(0))]
+        ground = floor[::-1] if floor else [(part[-1][0], foot), (part[0][0], foot)]
         if fill and "custom.fillBelowTo" not in extra:
             closed = path + " " + " ".join(f"{a:.1f},{b:.1f}" for a, b in ground)
             out.append(f'<polygon points="{closed}" fill="{colour}" fill-opacity="{fill:.2f}"/>')
