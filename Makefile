@@ -1,6 +1,6 @@
 # `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test package slack bench anomaly fmt audit
+.PHONY: help setup build demo test package slack bench anomaly pictures fmt audit
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
@@ -40,6 +40,12 @@ bench: ## Measure the encoders against the prometheus crate, and the readers of 
 anomaly: ## Measure the seasonal rules on made-up worlds and hold them against Prometheus (docs/anomaly.md); ten minutes
 	@scripts/setup.sh demo
 	@scripts/anomaly/run.sh
+
+pictures: ## Draw the dashboards from a demo of their own (docs/dashboards.md), and look at every page in a browser (docs/status-page.md); ten minutes
+	@scripts/setup.sh pictures
+	cargo test --locked -p datapulse --test it dashboards::pictures:: -- --ignored --nocapture
+	cargo build --locked
+	@scripts/pictures/pages.sh $(TARGET)/debug/datapulse
 
 fmt: ## Format the code
 	cargo fmt --all

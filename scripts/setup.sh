@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what this machine lacks for building, the demo, the tests or the benches. Says what and why; is silent when
+# Installs what this machine lacks for building, the demo, the tests, the benches or the pictures. Says what and why; is silent when
 # nothing is missing.
-#   scripts/setup.sh [build|demo|test|bench]      (default: test)
+#   scripts/setup.sh [build|demo|test|bench|pictures]      (default: test)
 # System packages come through apt, as root or with sudo. Everything else goes below target/ and .venv in this tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ POLICY_MARK='# datapulse setup: nothing that is installed now is started'
 
 main() {
     case ${1:-test} in
-    build | demo | bench)
+    build | demo | bench | pictures)
         "for_$1"
         install_packages
         ;;
@@ -34,7 +34,7 @@ main() {
         install_python_packages
         install_cargo_deny
         ;;
-    *) die "unknown argument $1: build, demo, test or bench" ;;
+    *) die "unknown argument $1: build, demo, test, bench or pictures" ;;
     esac
 }
 
@@ -78,6 +78,17 @@ for_bench() {
     want 'the benches load the server with it' wrk wrk
     want 'the benches compare with it' pt-query-digest percona-toolkit
     want 'the benches compare with it' prometheus-postgres-exporter prometheus-postgres-exporter
+}
+
+for_pictures() {
+    for_demo
+    want 'the demo has a shop' mariadbd mariadb-server mariadb-client
+    want 'the pictures are made by a script' python3 python3
+    want 'the pictures are made with it' chromium chromium
+    [ -e /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf ] || need 'the pictures are written with it' fonts-dejavu-core
+    want 'the pictures are made small with it' pngquant pngquant
+    want 'a script looks at the pages with it' npm npm ca-certificates
+    want 'moto plays AWS for them, out of a venv' curl curl ca-certificates
 }
 
 # --- packages of the system ---

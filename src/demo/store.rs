@@ -8,6 +8,8 @@ use std::time::Duration;
 const USER: &str = "datapulse";
 /// What the check `redis` needs, and no more.
 const RIGHTS: [&str; 4] = ["+info", "+ping", "+slowlog|len", "+slowlog|get"];
+/// Without a limit nobody knows how full a store is.
+const MEMORY: [&str; 1] = ["maxmemory 64mb"];
 /// Keys that it holds: enough to be seen.
 const KEYS: u32 = 20;
 /// For what has to happen on healthy servers at once.
@@ -27,8 +29,8 @@ impl Stores {
     /// [`Error::Missing`] where Redis is not installed: the demo goes on without.
     pub fn start(dir: &Path, password: &str) -> Result<Self> {
         let store = Store::redis()?;
-        let primary = StoreServer::start(&store, &dir.join("cache-a"), &[])?;
-        let replica = primary.replica(&dir.join("cache-b"), &[])?;
+        let primary = StoreServer::start(&store, &dir.join("cache-a"), &MEMORY)?;
+        let replica = primary.replica(&dir.join("cache-b"), &MEMORY)?;
         for number in 0..KEYS {
             primary.ask(&["SET", &format!("session:{number}"), "something"])?;
         }

@@ -70,7 +70,19 @@ pub const ROUTES: [(&str, &str); 2] = [
 ];
 
 /// Boards for Grafana, of `dashboards/`.
-pub const DASHBOARDS: [Bundled; 5] = [
+pub const DASHBOARDS: [Bundled; 7] = [
+    Bundled {
+        file: "overview.json",
+        text: include_str!("../../dashboards/overview.json"),
+        parts: &Part::ALL,
+        why: "is everything well: every check, every alert that fires",
+    },
+    Bundled {
+        file: "datapulse.json",
+        text: include_str!("../../dashboards/datapulse.json"),
+        parts: &Part::ALL,
+        why: "datapulse itself",
+    },
     Bundled {
         file: "replication.json",
         text: include_str!("../../dashboards/replication.json"),

@@ -13,9 +13,25 @@ type Labels = BTreeSet<String>;
 
 /// What Prometheus adds to every series that it scrapes.
 const SCRAPE: [&str; 2] = ["job", "instance"];
-/// Series that Prometheus makes itself.
-const OF_PROMETHEUS: [(&str, &[&str]); 2] =
-    [("up", &[]), ("ALERTS", &["alertname", "alertstate", "severity", "source"])];
+/// Series that Prometheus makes itself. An alert has the labels of the series that it is about, too.
+const OF_PROMETHEUS: [(&str, &[&str]); 2] = [
+    ("up", &[]),
+    (
+        "ALERTS",
+        &[
+            "alertname",
+            "alertstate",
+            "severity",
+            "source",
+            "check",
+            "target",
+            "country",
+            "subname",
+            "node",
+            "log_group",
+        ],
+    ),
+];
 const GROUPING: [&str; 6] = ["by", "without", "on", "ignoring", "group_left", "group_right"];
 const WORDS: [&str; 9] = ["and", "or", "unless", "offset", "bool", "atan2", "inf", "Inf", "NaN"];
 
@@ -189,7 +205,7 @@ fn tokens(expression: &str) -> Vec<String> {
 }
 
 /// The files of a folder that end so; at least one.
-fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
     let mut found: Vec<PathBuf> =
         entries.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect();
@@ -198,15 +214,15 @@ fn files(folder: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-struct Rule {
+pub(crate) struct Rule {
     place: String,
-    record: Option<String>,
-    expression: String,
+    pub(crate) record: Option<String>,
+    pub(crate) expression: String,
     annotations: Vec<String>,
 }
 
 /// The rules of a file; routes of Alertmanager have none.
-fn rules(path: &Path) -> Vec<Rule> {
+pub(crate) fn rules(path: &Path) -> Vec<Rule> {
     let mut faults = Faults::default();
     let text = std::fs::read_to_string(path).unwrap();
     let root = parse(&path.display().to_string(), &text, &mut faults).unwrap();

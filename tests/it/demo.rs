@@ -1,5 +1,6 @@
 //! `datapulse demo`, the real one: live values, an alert that comes and goes, and nothing that stays.
 
+use crate::dashboards::{Source, every_expression_has_data};
 use crate::program::{datapulse, finish};
 use crate::stage::{LIMIT, eventually, stage};
 use datapulse::demo::parts::{Ending, Keeper, Signal, Stage, get, wait_for};
@@ -10,19 +11,20 @@ use std::time::{Duration, Instant};
 
 /// A machine that runs all tests at once is slower than a newcomer's.
 const LIVE: Duration = Duration::from_secs(30);
-const FIRING: Duration = Duration::from_mins(1);
-const GONE: Duration = Duration::from_secs(90);
+pub(crate) const FIRING: Duration = Duration::from_mins(1);
+pub(crate) const GONE: Duration = Duration::from_secs(90);
 const ENDING: Ending = Ending { signal: Signal::Term, grace: Duration::from_secs(10) };
 
 /// A demo that runs with a temporary directory of its own.
-struct Demo<'a> {
+pub(crate) struct Demo<'a> {
     keeper: Keeper,
     stage: &'a Stage,
     place: Place,
+    began: Instant,
 }
 
 impl<'a> Demo<'a> {
-    fn start(stage: &'a Stage, name: &str) -> Self {
+    pub(crate) fn start(stage: &'a Stage, name: &str) -> Self {
         let start = Instant::now();
         let command = command(stage, &["--web.listen-address", "127.0.0.1:0"]);
         let keeper = Keeper::start(&command, ENDING, &stage.path().join(name)).unwrap();
@@ -33,7 +35,7 @@ impl<'a> Demo<'a> {
             Ok(bases(stage).first().and_then(|base| running::find(base).unwrap().flatten()))
         });
         let place = place.unwrap().unwrap_or_else(|| panic!("the demo did not say where it is:\n{}", log()));
-        let demo = Self { keeper, stage, place };
+        let demo = Self { keeper, stage, place, began: start };
         let live = wait_for(LIVE, || {
             let checks = get(demo.exporter(), "/api/v1/checks")?.body;
             let values = ["pg_subscription_lag_bytes", "device_connections", "redshift_inflight_queries"];
@@ -56,12 +58,36 @@ impl<'a> Demo<'a> {
         reply.body
     }
 
-    /// Names of the alerts that fire, from Prometheus itself.
-    fn firing(&self) -> Option<Vec<String>> {
+    /// The port of Prometheus.
+    fn prometheus(&self) -> Option<u16> {
         let page = self.page();
         let link =
             page.split("<a href=\"http://127.0.0.1:").find_map(|rest| rest.split_once("/alerts\">"))?.0;
-        let answer = get(link.parse().ok()?, "/api/v1/alerts").ok()?.body;
+        link.parse().ok()
+    }
+
+    /// What Prometheus has seen since the start.
+    pub(crate) fn source(&self) -> Source {
+        let (port, interval) = (self.prometheus().unwrap(), Duration::from_secs(1));
+        Source { port, range: self.began.elapsed(), interval }
+    }
+
+    /// A session that waits for the table that the fault `lock` has locked; it ends on drop.
+    pub(crate) fn session_that_waits(&self) -> Keeper {
+        let directory = self.directory();
+        let logins = std::fs::read_to_string(directory.join("pgpass")).unwrap();
+        // The first two lines are the publisher's.
+        let port = logins.lines().nth(2).and_then(|line| line.split(':').nth(1)).unwrap();
+        let mut psql = Command::new("psql");
+        psql.env("PGPASSFILE", directory.join("pgpass"));
+        psql.args(["--host=127.0.0.1", "--username=postgres", "--dbname=shop", "--port", port]);
+        psql.arg("--command=select count(*) from orders");
+        Keeper::start(&psql, ENDING, &self.stage.path().join("psql.log")).unwrap()
+    }
+
+    /// Names of the alerts that fire, from Prometheus itself.
+    fn firing(&self) -> Option<Vec<String>> {
+        let answer = get(self.prometheus()?, "/api/v1/alerts").ok()?.body;
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         let alerts = answer["data"]["alerts"].as_array()?.iter().filter(|alert| alert["state"] == "firing");
         let mut names: Vec<String> =
@@ -73,7 +99,12 @@ impl<'a> Demo<'a> {
     }
 
     /// What Prometheus shows, once it is as wanted; with the seconds that took.
-    fn wait(&self, limit: Duration, what: &str, wanted: impl Fn(&[String]) -> bool) -> Vec<String> {
+    pub(crate) fn wait(
+        &self,
+        limit: Duration,
+        what: &str,
+        wanted: impl Fn(&[String]) -> bool,
+    ) -> Vec<String> {
         let start = Instant::now();
         let seen = wait_for(limit, || {
             // Without a rest this would ask forty times a second for most of a minute.
@@ -95,7 +126,7 @@ impl<'a> Demo<'a> {
         found.unwrap().unwrap_or_else(|| panic!("not within {LIMIT:?}: {what}\n{}", shown().unwrap()))
     }
 
-    fn order(&self, words: &[&str]) -> String {
+    pub(crate) fn order(&self, words: &[&str]) -> String {
         let (status, said, complaint) = finish(&mut command(self.stage, words));
         assert_eq!(status, 0, "{words:?}: {complaint}");
         said
@@ -185,8 +216,15 @@ fn the_demo_breaks_and_heals_before_ones_eyes_and_leaves_nothing_behind() {
     assert!(demo.order(&["break", "redis-failover"]).contains("RedisFailover"));
     demo.wait(FIRING, "failover firing", |alerts| alerts.iter().any(|alert| alert == "RedisFailover"));
     assert!(demo.page().contains("<dt>failovers</dt><dd>1</dd>"), "{}", demo.page());
+    eventually("the shard is bare", || demo.source().has("datapulse:store_shard_bare").then_some(()));
     demo.order(&["heal"]);
     eventually("the lost one is a replica", || demo.page().contains("primary and replica").then_some(()));
+
+    demo.order(&["break", "lock"]);
+    let session = demo.session_that_waits();
+    demo.order(&["break", "publisher-down"]);
+    every_expression_has_data(|| demo.source());
+    drop(session);
 
     let directory = demo.directory();
     assert!(!users(&directory).is_empty());

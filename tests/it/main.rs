@@ -16,6 +16,7 @@ mod artefacts;
 mod aws;
 mod cli;
 mod compose;
+mod dashboards;
 mod demo;
 mod digest;
 mod documents;

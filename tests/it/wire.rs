@@ -284,7 +284,7 @@ fn signed(service: &str, content_type: &str, body: impl Into<Vec<u8>>) -> Reques
 }
 
 /// For a form (RFC 3986: everything but the unreserved characters).
-fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
         .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
