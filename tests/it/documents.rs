@@ -175,8 +175,22 @@ fn every_yaml_is_taken_by_the_program_that_it_is_for() {
             Some("rule_files" | "scrape_configs") => prometheus(&block, stage.path()),
             Some("receivers" | "route") => alertmanager(&block, stage.path()),
             Some("tls_server_config" | "basic_auth_users") => web(&block, stage.path()),
+            Some("apiVersion") => grafana(&block),
             _ => configuration(&block, &keys, &schema, stage.path()),
         }
+    }
+}
+
+/// Grafana's provisioning of dashboards; no Grafana is at hand.
+/// <https://grafana.com/docs/grafana/latest/administration/provisioning/#dashboards>
+fn grafana(block: &Block) {
+    let found = as_json(&block.place, &block.text);
+    let providers = found["providers"].as_array().unwrap_or_else(|| panic!("{}: no providers", block.place));
+    assert!(!providers.is_empty() && found["apiVersion"] == 1, "{}: {found}", block.place);
+    for provider in providers {
+        let path = provider["options"]["path"].as_str().unwrap_or_default();
+        let named = provider["name"].is_string() && provider["type"] == "file";
+        assert!(named && path.starts_with('/'), "{}: {provider}", block.place);
     }
 }
 

@@ -178,11 +178,7 @@ fn only_what_the_choice_needs_is_written() {
         ("redis", vec!["redis/create-user.sh", "alerts/stores.yml"], vec!["iam/policy.json", claim]),
         ("memorydb", vec!["iam/policy.json", "alerts/stores.yml"], vec!["redis/create-user.sh", claim]),
         ("logs", vec!["alerts/slow_query.yml", claim], vec!["iam/policy.json"]),
-        (
-            "slack",
-            vec!["env.example", claim],
-            vec!["grafana/provisioning/dashboards/datapulse.yml", "iam/policy.json"],
-        ),
+        ("slack", vec!["env.example", claim], vec!["dashboards/inflight.json", "iam/policy.json"]),
     ] {
         let dir = stage.path().join(word);
         init(&dir, &["--for", word]);
