@@ -1,4 +1,4 @@
-"""Draws every dashboard of dashboards/ as docs/images/dashboards/<name>.png, from real answers of Prometheus and with our own strokes: this is not Grafana.
+"""Draws every dashboard of dashboards/ as docs/images/dashboards/<name>.png, and as narrow as a phone shows it (<name>-phone.png, the beginning), from real answers of Prometheus and with our own strokes: this is not Grafana.
 
     python draw.py SOURCES OUT [board ..]
 
@@ -18,7 +18,9 @@ import ask
 from units import show, ticks
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WIDTH, CELL, GAP, TOP = 1600, 30, 8, 64
+WIDE, PHONE, CELL, GAP, TOP = 1600, 500, 30, 8, 64
+# Chromium has no narrower window. The height of the narrow picture: what one sees by scrolling a few times.
+PHONE_HEIGHT = 2400
 COLOURS = {"green": "#4cae6e", "red": "#d9534f", "orange": "#e0903c", "blue": "#4f8edb", "text": "#c9ccd3", "yellow": "#d8bf43", "purple": "#9b77cf"}
 PALETTE = ["#63b179", "#dcb84a", "#56a9c9", "#dd8247", "#d65d5a", "#5478c4", "#ab63a8", "#8c7ac0", "#94a851", "#3f9a9a", "#c78da0", "#8a8f98"]
 GROUND, PANEL, LINE, WEAK = "#111217", "#181b1f", "#2b2e35", "#8e929b"
@@ -271,9 +273,8 @@ def bar_gauge(panel, results, area):
     return "".join(out)
 
 
-def draw_panel(board, panel, sources):
-    g = panel["gridPos"]
-    column = (WIDTH - GAP) / 24
+def draw_panel(board, panel, sources, g, width):
+    column = (width - GAP) / 24
     x, y, w, h = GAP + g["x"] * column, TOP + g["y"] * (CELL + GAP), g["w"] * column - GAP, g["h"] * (CELL + GAP) - GAP
     if panel["type"] == "row":
         return text(x + 4, y + 22, "▾ " + panel["title"], 15, weight=600)
@@ -291,20 +292,37 @@ def draw_panel(board, panel, sources):
     return head + {"stat": stat, "table": table, "bargauge": bar_gauge}[kind](panel, results, area)
 
 
+def stacked(panels):
+    """As Grafana lays panels out on a phone: one below the other."""
+    y = 0
+    for panel in sorted(panels, key=lambda panel: (panel["gridPos"]["y"], panel["gridPos"]["x"])):
+        h = panel["gridPos"]["h"]
+        yield panel, {"x": 0, "y": y, "w": 24, "h": h}
+        y += h
+
+
 def draw(name, sources, out):
     board = json.loads((ROOT / "dashboards" / f"{name}.json").read_text())
-    sources = sorted(sources, key=lambda source: name not in source.first_for)
-    height = TOP + max(p["gridPos"]["y"] + p["gridPos"]["h"] for p in board["panels"]) * (CELL + GAP) + GAP
-    body = text(GAP + 4, 40, board["title"], 22, weight=600) + text(WIDTH - GAP - 4, 40, "drawn by datapulse's own renderer, not by Grafana", 12, WEAK, "end")
-    body += "".join(draw_panel(board, panel, sources) for panel in board["panels"])
-    page = f'<body style="margin:0;background:{GROUND}"><svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="DejaVu Sans">{body}</svg>'
+    places = [(panel, panel["gridPos"]) for panel in board["panels"]]
+    height = TOP + max(g["y"] + g["h"] for _, g in places) * (CELL + GAP) + GAP
+    picture(board, sources, places, WIDE, height, out / f"{name}.png")
+    narrow = [(panel, g) for panel, g in stacked(board["panels"]) if TOP + g["y"] * (CELL + GAP) < PHONE_HEIGHT]
+    picture(board, sources, narrow, PHONE, PHONE_HEIGHT, out / f"{name}-phone.png")
+
+
+def picture(board, sources, places, width, height, file):
+    words = "drawn by datapulse's own renderer, not by Grafana"
+    body = text(GAP + 4, 30 if width < WIDE else 40, cut(board["title"], width - 20, 20), 18 if width < WIDE else 22, weight=600)
+    body += text(GAP + 4, 50, words, 11, WEAK) if width < WIDE else text(width - GAP - 4, 40, words, 12, WEAK, "end")
+    body += "".join(draw_panel(board, panel, sources, g, width) for panel, g in places)
+    page = f'<body style="margin:0;background:{GROUND}"><svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="DejaVu Sans">{body}</svg>'
     with tempfile.TemporaryDirectory() as folder:
-        source, picture = pathlib.Path(folder) / "board.html", out / f"{name}.png"
+        source = pathlib.Path(folder) / "board.html"
         source.write_text(f"<!doctype html><meta charset=utf-8>{page}")
-        subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile", f"--window-size={WIDTH},{height}",
-                        f"--screenshot={picture}", source.as_uri()], check=True, capture_output=True, timeout=120)
-    subprocess.run(["pngquant", "--force", "--strip", "--speed=1", "--nofs", "--output", picture, "32", picture], check=True)
-    print(f"{picture.name}: {picture.stat().st_size // 1024} KiB, {height} pixels high")
+        subprocess.run(["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/profile", f"--window-size={width},{height}",
+                        f"--screenshot={file}", source.as_uri()], check=True, capture_output=True, timeout=120)
+    subprocess.run(["pngquant", "--force", "--strip", "--speed=1", "--nofs", "--output", file, "32", file], check=True)
+    print(f"{file.name}: {file.stat().st_size // 1024} KiB, {height} pixels high")
 
 
 if __name__ == "__main__":
@@ -316,4 +334,4 @@ if __name__ == "__main__":
     out = pathlib.Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[3:] or sorted(path.stem for path in (ROOT / "dashboards").glob("*.json")):
-        draw(name, sources, out)
+        draw(name, sorted(sources, key=lambda source: name not in source.first_for), out)
