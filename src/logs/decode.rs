@@ -4,9 +4,7 @@
 //! Firehose record as base64. Source: the subscription filters page of the CloudWatch Logs user guide.
 
 use crate::net::gzip::{self, InflateError};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use digest::payload::{Payload, PayloadError, payload};
+use digest::payload::{Payload, PayloadError, decode_base64, payload};
 
 /// Base64 in a Lambda event around gzip, in a delivery that is gzip again: there is no honest payload with more layers.
 const MOST_LAYERS: usize = 5;
@@ -64,26 +62,14 @@ fn unwrap<T>(
 }
 
 fn base64(text: &[u8]) -> Result<Vec<u8>, DecodeError> {
-    use base64::DecodeError::{InvalidByte, InvalidLastSymbol, InvalidLength, InvalidPadding};
-    // A file of base64 is usually cut into lines.
-    let joined: Vec<u8>;
-    let text = if text.contains(&b'\n') {
-        joined = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        joined.as_slice()
-    } else {
-        text
-    };
-    STANDARD.decode(text).map_err(|error| {
-        DecodeError::Base64(match error {
-            InvalidByte(at, _) | InvalidLastSymbol(at, _) => at,
-            InvalidLength(_) | InvalidPadding => text.len(),
-        })
-    })
+    decode_base64(text).map_err(DecodeError::Base64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use digest::payload::{Data, LogEvent};
 
     const PLAIN: &str = r#"{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"/aws/rds/instance/a/slowquery",

@@ -4,7 +4,10 @@
 //! base64 in `awslogs.data`. Structure, duplicates and depth are judged by `serde_json`; only texts with escapes are
 //! copied, in one go, since nearly every message has line breaks. When that fails, the events are read one by one.
 
+mod base64;
 mod single;
+
+pub use base64::decode_base64;
 
 use std::borrow::Cow;
 use std::fmt;
