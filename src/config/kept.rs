@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// So many letters of a value that stand in a fault are the value.
+/// So many letters of a value give it away, in a fault about it ...
 const TELLING: usize = 4;
+/// ... and in a fault about something else, where a short one may be a word of ours.
+const TELLING_ELSEWHERE: usize = 8;
 
 /// Where the values of one reading of the configuration come from, and what they were.
 pub(super) struct Sources {
@@ -27,7 +29,15 @@ struct Seen {
     /// What AWS keeps, and is wanted and not known yet, with the place and the path of who wants it.
     unknown: BTreeMap<Reference, (Place, String)>,
     /// What was handed out, and where.
-    given: Vec<(Place, Reference, Arc<str>)>,
+    given: Vec<Given>,
+}
+
+/// A value that was handed out, and to whom.
+struct Given {
+    place: Place,
+    path: String,
+    reference: String,
+    value: Arc<str>,
 }
 
 /// A scalar that is a reference, for whoever reads it as something else.
@@ -73,20 +83,8 @@ impl Sources {
     pub(super) fn hide(&self, faults: &mut Faults) {
         let seen = self.seen();
         faults.change(|fault| {
-            for (place, reference, value) in &seen.given {
-                if fault.place.as_ref() == Some(place) {
-                    fault.hint = fault.hint.take().filter(|hint| !tells(hint, value));
-                    fault.message = if tells(&fault.message, value) {
-                        format!("what {reference} holds is not accepted here")
-                    } else {
-                        format!("{} (as {reference} has it)", fault.message)
-                    };
-                } else if value.chars().count() >= TELLING {
-                    let hide = |text: &mut String| *text = text.replace(&**value, &reference.to_string());
-                    hide(&mut fault.message);
-                    hide(&mut fault.key);
-                    fault.hint.iter_mut().for_each(hide);
-                }
+            for given in &seen.given {
+                given.hide(fault);
             }
         });
     }
@@ -107,7 +105,12 @@ impl Sources {
         });
         seen.here.insert(reference.clone(), value.clone());
         match &value {
-            Value::Known(text) => seen.given.push((place.clone(), reference, Arc::clone(text))),
+            Value::Known(text) => seen.given.push(Given {
+                place: place.clone(),
+                path: path.to_owned(),
+                reference: reference.to_string(),
+                value: Arc::clone(text),
+            }),
             Value::Unknown => {
                 seen.unknown.entry(reference).or_insert_with(|| (place.clone(), path.to_owned()));
             }
@@ -118,6 +121,34 @@ impl Sources {
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Given {
+    /// Takes the value out of a fault.
+    fn hide(&self, fault: &mut Fault) {
+        let Self { place, path, reference, value } = self;
+        let own = fault.place.as_ref() == Some(place);
+        // One about all of a list or a mapping is about what is in it, too.
+        let about = own || !fault.key.is_empty() && path.starts_with(&fault.key);
+        let long = value.chars().count() >= if about { TELLING } else { TELLING_ELSEWHERE };
+        for text in std::iter::once(&mut fault.message).chain(&mut fault.hint) {
+            if long {
+                *text = text.replace(&**value, reference);
+            } else if about {
+                for quote in ['"', '`'] {
+                    *text = text.replace(&format!("{quote}{value}{quote}"), reference);
+                }
+            }
+        }
+        if own {
+            fault.hint = fault.hint.take().filter(|hint| !tells(hint, value));
+            if tells(&fault.message, value) {
+                fault.message = format!("what {reference} holds is not accepted here");
+            } else if !fault.message.contains(reference) {
+                fault.message.push_str(&format!(" (as {reference} has it)"));
+            }
+        }
     }
 }
 

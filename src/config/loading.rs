@@ -114,7 +114,7 @@ mod tests {
     use crate::checks;
 
     /// A value that must not be repeated.
-    const CANARY: &str = "canary-5d41/402a bc4b";
+    const CANARY: &str = "{%canary-5d41/402a bc4b";
 
     /// Reads a configuration from a folder of its own, with further files in it.
     fn read_in(name: &str, text: &str, files: &[(&str, &str)], value: &str) -> Result<Outline, String> {
@@ -195,10 +195,14 @@ mod tests {
     fn every_value_of_a_configuration_may_be_kept_elsewhere() {
         let example = example();
         let (text, _) = with(&example, usize::MAX, "");
-        let whole = read_in("whole", &text, &[], "").unwrap().plan;
+        let Outline { plan: whole, checks, .. } = read_in("whole", &text, &[], "").unwrap();
         let (mut tried, mut kept) = (0, 0);
         for number in 0.. {
             let (text, Some((path, value))) = with(&example, number, "env:V") else { break };
+            if value.is_empty() {
+                // No variable is set to nothing.
+                continue;
+            }
             tried += 1;
             let outline = read_in("each", &text, &[], &value);
             if is_a_name(&path) {
@@ -220,14 +224,14 @@ mod tests {
             // Offline, what AWS keeps is neither known nor a fault.
             let (text, _) = with(&example, number, "ssm:/a/b");
             match read_in("offline", &text, &[], "") {
-                Ok(outline) => assert_eq!(outline.checks, 12, "{path}"),
+                Ok(outline) => assert_eq!(outline.checks, checks, "{path}"),
                 Err(faults) => {
                     let own = path.starts_with(".secrets.") && faults.contains("so it cannot be kept there");
                     assert!(own && faults.lines().count() == 1, "{path}: {faults}");
                 }
             }
         }
-        assert!(tried > 250 && (10..40).contains(&kept), "{tried} {kept}");
+        assert!(tried > 200 && (10..40).contains(&kept), "{tried} {kept}");
     }
 
     #[test]
@@ -236,15 +240,15 @@ mod tests {
         let mut refused = 0;
         for number in 0.. {
             let (text, Some((path, _))) = with(&example, number, "env:V") else { break };
-            for value in [CANARY, "5ca", "{canary-5d41}", "%canary-5d41"] {
+            for value in [CANARY, "5ca"] {
                 if let Err(faults) = read_in("canary", &text, &[], value) {
                     refused += 1;
-                    let piece = value.trim_matches(['{', '}', '%']);
-                    assert!(!faults.contains(piece) && !faults.contains("canary-5d41"), "{path}: {faults}");
+                    let piece = value.trim_start_matches(['{', '%']);
+                    assert!(!faults.contains(piece) && !faults.contains("canary"), "{path}: {faults}");
                 }
             }
         }
-        assert!(refused > 300, "{refused}");
+        assert!(refused > 150, "{refused}");
     }
 
     #[test]
@@ -280,10 +284,10 @@ mod tests {
             "c.yml:1:20: secrets.refresh: environment variable GONE is not set; set it",
             "c.yml:1:38: secrets.region: is needed to ask AWS, so it cannot be kept there; write it here",
             "c.yml:2:11: data_dir: could not read file:gone.txt: No such file or directory (os error 2); the file has to",
-            "c.yml:4:79: targets.t.tls: what env:V holds is not accepted here",
+            "c.yml:4:79: targets.t.tls: unknown word (as env:V has it); accepted: disable, require, verify-ca, verify-full",
             "c.yml:6:25: checks[0].pg_inflight.name: a name cannot be kept elsewhere; write it here",
-            "c.yml:7:34: checks[1].pg_inflight.target: a name cannot be kept elsewhere; write it here",
-            "c.yml:8:46: checks[2].pg_inflight.every: what env:V holds is not accepted here",
+            "c.yml:7:36: checks[1].pg_inflight.target: a name cannot be kept elsewhere; write it here",
+            "c.yml:8:46: checks[2].pg_inflight.every: not a duration: \"env:V\"; write it like 500ms",
             "c.yml:8:60: checks[2].pg_inflight.limit: not a whole reference; write env:NAME, file:/path, ssm:/name",
         ] {
             assert!(faults.contains(words), "{words}\nis not in\n{faults}");

@@ -54,7 +54,9 @@ impl Servers<'_> {
             Self::fill_from(&mut node, &from.value, path, faults)?;
         }
         if let Some(publisher) = node.get("publisher") {
-            publisher.refuse_reference(&format!("{path}.publisher"), faults);
+            if publisher.refuse_reference(&format!("{path}.publisher"), faults) {
+                return None;
+            }
         }
         let target: Option<Target> = read_rest(&node, path, &["from"], faults);
         // Told also when other keys cannot be read: without `auth` it is needed whatever they say.
