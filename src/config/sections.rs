@@ -78,7 +78,7 @@ pub(super) fn read_all(path: &Path, sources: &Arc<Sources>, faults: &mut Faults)
     let page = section("page").and_then(|node| read(node, "page", faults));
     let secrets = secrets.unwrap_or_default();
     let alerts = alerts.flatten();
-    Some((Plan { data_dir, secrets, outputs, alerts, page, logs, assignments, templates, base }, count))
+    Some((Plan { data_dir, secrets, base, assignments, templates, outputs, alerts, page, logs }, count))
 }
 
 /// The checks of a file, each with its path.
@@ -173,16 +173,14 @@ impl Checks<'_> {
             return;
         };
         let mut node = entry.value.clone();
-        if mapping(&node, &path, faults).is_none() {
+        let named = |name: &Node| name.refuse_reference(&format!("{path}.name"), faults);
+        if node.get("name").is_some_and(named) || mapping(&node, &path, faults).is_none() {
             return;
         }
         if let Some(defaults) = self.defaults.and_then(|defaults| defaults.get(word)) {
             node.fill(defaults);
         }
         let letter = node.clone();
-        if letter.get("name").is_some_and(|name| name.refuse_reference(&format!("{path}.name"), faults)) {
-            return;
-        }
         // Only a check with two ends has a publisher.
         let server_keys = server_keys(kind);
         let mut servers = node.split(server_keys);

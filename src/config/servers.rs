@@ -53,10 +53,9 @@ impl Servers<'_> {
         if let Some(from) = node.take("from") {
             Self::fill_from(&mut node, &from.value, path, faults)?;
         }
-        if let Some(publisher) = node.get("publisher") {
-            if publisher.refuse_reference(&format!("{path}.publisher"), faults) {
-                return None;
-            }
+        let named = |name: &Node| name.refuse_reference(&format!("{path}.publisher"), faults);
+        if node.get("publisher").is_some_and(named) {
+            return None;
         }
         let target: Option<Target> = read_rest(&node, path, &["from"], faults);
         // Told also when other keys cannot be read: without `auth` it is needed whatever they say.

@@ -65,7 +65,8 @@ pub struct Place {
     pub assume_role: Option<String>,
 }
 
-/// AWS, shared by all checks and the vault.
+/// AWS as the environment and the SDK's files describe it, shared by all checks and the vault. Nothing is read before it is needed.
+#[derive(Default)]
 pub struct Aws {
     base: OnceCell<SdkConfig>,
     places: Mutex<BTreeMap<Place, SdkConfig>>,
@@ -116,16 +117,6 @@ impl Calls {
 }
 
 impl Aws {
-    /// AWS as the environment and the SDK's files describe it; nothing is read and nobody is asked yet.
-    pub fn new() -> Self {
-        Self {
-            base: OnceCell::new(),
-            places: Mutex::default(),
-            calls: Arc::default(),
-            signers: sign::Signers::default(),
-        }
-    }
-
     /// The counters of calls.
     pub fn calls(&self) -> &Arc<Calls> {
         &self.calls

@@ -60,7 +60,7 @@ impl Vault {
     /// An empty vault.
     pub fn new(environment: Environment, base: &Path) -> Self {
         Self {
-            aws: Arc::new(Aws::new()),
+            aws: Arc::default(),
             environment,
             base: base.to_owned(),
             place: Mutex::default(),
