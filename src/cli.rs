@@ -11,10 +11,13 @@ pub mod once;
 pub mod serve;
 pub mod validate;
 
+use crate::config::secret::{Environment, Vault};
+use crate::config::{self, Plan};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Something went wrong at run time.
 pub const FAILED: u8 = 1;
@@ -292,6 +295,44 @@ pub(crate) fn complain(text: impl std::fmt::Display) {
     use std::io::Write;
     // Nobody is left to tell when standard error itself is gone.
     drop(writeln!(std::io::stderr().lock(), "datapulse: {text}"));
+}
+
+/// Why a command does not begin.
+pub(crate) struct Refusal {
+    pub(crate) text: String,
+    code: u8,
+}
+
+impl Refusal {
+    /// The configuration is not usable.
+    fn of_usage(text: String) -> Self {
+        Self { text, code: USAGE }
+    }
+
+    /// Says it, and gives the exit code.
+    fn told(self) -> ExitCode {
+        complain(self.text);
+        ExitCode::from(self.code)
+    }
+}
+
+/// The plan of a configuration, and a vault for its secrets.
+pub(crate) async fn loaded(
+    file: &ConfigFile,
+    environment: Environment,
+) -> Result<(Plan, Arc<Vault>), Refusal> {
+    let path = &file.config_file;
+    let vault = Arc::new(Vault::new(environment, &config::folder(path)));
+    let plan = config::load(path, &vault).await.map_err(|refused| {
+        if refused.unreachable {
+            // Another start may do, so it is no bad usage.
+            let text = format!("could not read what AWS keeps of the configuration\n{refused}");
+            return Refusal { text, code: FAILED };
+        }
+        Refusal::of_usage(format!("the configuration has faults; see `datapulse validate`\n{refused}"))
+    })?;
+    vault.move_to(plan.secrets.place());
+    Ok((plan, vault))
 }
 
 #[cfg(test)]

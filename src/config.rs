@@ -5,6 +5,8 @@ mod envelope;
 mod families;
 pub mod fault;
 mod include;
+mod kept;
+mod loading;
 mod logins;
 pub mod logs;
 pub mod node;
@@ -23,11 +25,13 @@ use crate::alerts;
 use crate::board::{Key, Spec};
 use crate::checks;
 use crate::logs::pull::Pull;
-use crate::net::Clients;
+use crate::net::{Clients, aws};
 use crate::prometheus;
 use crate::sinks::{dogstatsd, otlp};
 use crate::state::{Access, State};
 use discover::Discover;
+pub use loading::{Outline, Refused, check, folder, load};
+
 use fault::{Fault, Faults, Place};
 use scalar::Interval;
 use schemars::JsonSchema;
@@ -41,6 +45,8 @@ use target::Server;
 
 /// Configurations are written by hand; a larger file is another file.
 const LARGEST_FILE: u64 = 4 << 20;
+/// A check runs at most this often, and secrets are read again at most so often.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 /// Label sets per family, unless the check says otherwise.
 const DEFAULT_LIMIT: usize = 1000;
 /// The longest default timeout of a check on a database.
@@ -57,8 +63,8 @@ const PAID_INTERVAL: Duration = Duration::from_mins(15);
 pub struct Plan {
     /// Where state is kept that survives a restart.
     pub data_dir: Option<PathBuf>,
-    /// How often secrets are read again.
-    pub secrets_refresh: Duration,
+    /// How secrets are read.
+    pub secrets: Secrets,
     /// Folder of the configuration: relative paths begin here.
     pub base: PathBuf,
     /// One a check and target.
@@ -155,27 +161,33 @@ pub struct Outputs {
     pub dogstatsd: Option<dogstatsd::Config>,
 }
 
-/// How secrets are kept fresh.
+/// How secrets are read.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Secrets {
     /// How often all secrets are read again.
     pub refresh: Interval,
+    /// Region of what AWS keeps (`ssm:`, `secretsmanager:`); the SDK's own when absent.
+    pub region: Option<String>,
+    /// ARN of a role to assume, to read what AWS keeps.
+    pub assume_role: Option<String>,
+}
+
+impl Secrets {
+    /// Where in AWS they are, and as whom to ask there.
+    pub fn place(&self) -> aws::Place {
+        aws::Place { region: self.region.clone(), assume_role: self.assume_role.clone() }
+    }
+
+    /// How often they are read again.
+    pub fn refresh(&self) -> Duration {
+        self.refresh.duration().max(SHORTEST_INTERVAL)
+    }
 }
 
 impl Default for Secrets {
     fn default() -> Self {
-        Self { refresh: Interval::seconds(300) }
-    }
-}
-
-/// Reads a configuration with all files that it includes.
-pub fn load(path: &Path) -> Result<Plan, Faults> {
-    let mut faults = Faults::default();
-    let plan = sections::load(path, &mut faults);
-    match plan {
-        Some(plan) if faults.is_empty() => Ok(plan),
-        _ => Err(faults),
+        Self { refresh: Interval::seconds(300), region: None, assume_role: None }
     }
 }
 

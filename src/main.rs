@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match arguments.command {
         None => serve(arguments.serve),
         Some(Command::Serve(flags)) => serve(*flags),
-        Some(Command::Validate(file)) => cli::validate::run(&file),
+        Some(Command::Validate(file)) => cli::validate::run(&file, &environment()),
         Some(Command::Doctor(file)) => with_log(|| cli::doctor::run(&file, environment())),
         Some(Command::Once(flags)) => with_log(|| cli::once::run(&flags, environment(), now())),
         Some(Command::Digest(flags)) => cli::digest::run(&flags),

@@ -1,6 +1,7 @@
 //! Builds all tasks from a plan, owns them, changes them at a reload, and ends them in order.
 
 mod notifying;
+mod secrets;
 
 use crate::actor::{self, Job};
 use crate::board::{Board, Key};
@@ -162,8 +163,7 @@ impl Running {
     /// Reads the configuration again. With any fault the old one stays as it is.
     pub async fn reload(&mut self) -> Result<(), String> {
         let result = self.try_reload().await;
-        // Also after a fault: what the refused file named was asked for, and would be shown as a broken secret from now on.
-        self.vault.expect(self.plan.expected());
+        self.settle_secrets().await;
         self.reloads.note(result.is_ok(), Timestamp::now());
         match &result {
             Ok(()) => tracing::info!(checks = self.actors.len(), "configuration reloaded"),
@@ -173,7 +173,7 @@ impl Running {
     }
 
     async fn try_reload(&mut self) -> Result<(), String> {
-        let plan = config::load(&self.file).map_err(|faults| faults.to_string())?;
+        let plan = config::load(&self.file, &self.vault).await.map_err(|refused| refused.to_string())?;
         if plan.data_dir != self.plan.data_dir {
             let message = "changing it needs a restart".to_owned();
             return Err(Fault { place: None, key: "data_dir".into(), message, hint: None }.to_string());
@@ -182,10 +182,7 @@ impl Running {
             let message = "adding it or taking it away needs a restart".to_owned();
             return Err(Fault { place: None, key: "logs".into(), message, hint: None }.to_string());
         }
-        self.vault.expect(self.plan.expected().into_iter().chain(plan.expected()));
-        for reference in plan.references() {
-            self.vault.secret(reference).await.map_err(|problem| problem.to_string())?;
-        }
+        self.take_secrets(&plan).await?;
         if let (Some(road), Some(logs)) = (&self.logs, &plan.logs)
             && self.plan.logs.as_ref() != Some(logs)
         {
@@ -200,7 +197,7 @@ impl Running {
         self.start_searches();
         let wanted = self.wanted();
         self.change(wanted).await;
-        if before.secrets_refresh != self.plan.secrets_refresh {
+        if before.secrets.refresh() != self.plan.secrets.refresh() {
             self.start_refresh();
         }
         if before.outputs.otlp != self.plan.outputs.otlp {
@@ -294,7 +291,7 @@ impl Running {
     }
 
     fn start_refresh(&mut self) {
-        let (vault, every) = (Arc::clone(&self.vault), self.plan.secrets_refresh);
+        let (vault, every) = (Arc::clone(&self.vault), self.plan.secrets.refresh());
         self.refresh = Some(task::spawn(async move {
             loop {
                 // Not on the beat: a hundred exporters that were started together must not ask together for ever.

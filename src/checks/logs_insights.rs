@@ -110,7 +110,7 @@ impl Config {
         // Looked at also when other keys cannot be read: all faults are told at once.
         let delay = |node| read::<Interval>(node, "", &mut Faults::default());
         let (empty, delay) = (node.get("empty"), node.get("delay").and_then(delay));
-        if let Some(empty) = empty.filter(|empty| empty.text() == Some("zero"))
+        if let Some(empty) = empty.filter(|empty| empty.value() == Some("zero"))
             && delay.is_some_and(|delay| delay.duration() < INGESTION)
         {
             let message = "`zero` with a `delay` below 5m: no event yet is not no event";

@@ -161,7 +161,9 @@ async fn show(
         log_level: LogLevel::Warn,
         log_format: LogFormat::Text,
     };
-    let datapulse = Exporter::load(flags, environment, started).map_err(anyhow::Error::msg)?;
+    let datapulse = Exporter::load(flags, environment, started)
+        .await
+        .map_err(|refusal| anyhow::Error::msg(refusal.text))?;
     let page_port = page.local_addr()?.port();
     let address = format!("http://{exporter}");
     let place = Place { pid: std::process::id(), page: page_port, exporter: format!("{address}/") };

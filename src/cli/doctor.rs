@@ -3,9 +3,9 @@
 mod slack;
 
 use super::once::{Ran, Recall, Run, discover};
-use super::{ConfigFile, FAILED, USAGE, complain, print};
+use super::{ConfigFile, FAILED, loaded, print};
 use crate::check::{Endpoint, Reason};
-use crate::config::secret::{Environment, Text, Vault};
+use crate::config::secret::{Environment, Text};
 use crate::config::target::Tls;
 use crate::config::{self, Assignment};
 use crate::state::Access;
@@ -17,14 +17,10 @@ use std::sync::Arc;
 
 /// Runs every check once and reports.
 pub async fn run(file: &ConfigFile, environment: Environment) -> ExitCode {
-    let mut plan = match config::load(&file.config_file) {
-        Ok(plan) => plan,
-        Err(faults) => {
-            complain(format!("the configuration has faults\n{faults}"));
-            return ExitCode::from(USAGE);
-        }
+    let (mut plan, vault) = match loaded(file, environment).await {
+        Ok(loaded) => loaded,
+        Err(refusal) => return refusal.told(),
     };
-    let vault = Arc::new(Vault::new(environment, &plan.base));
     let (mut text, mut healthy, mut total) = (String::new(), true, (0, 0));
     for words in discover(&mut plan, &vault).await {
         healthy = false;

@@ -1,13 +1,14 @@
 //! `datapulse init`: writes what the chosen checks need, and says what to do with it.
 
 use super::{FAILED, USAGE, complain, print};
-use crate::config;
+use crate::config::{self, secret::Environment};
 use crate::init::{self, Choice, Delivery, Given, Login, Part, Secrets, Server, questions, writing};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What `--for` takes beside the parts.
 const ALL: &str = "all";
@@ -109,7 +110,8 @@ fn choose(flags: Flags) -> Result<Choice, String> {
 
 /// What is written has to be valid, whatever was given.
 fn check(draft: &Path) -> Result<(), String> {
-    config::load(&draft.join("datapulse.yml")).map(drop).map_err(|faults| faults.to_string())
+    let environment: Environment = Arc::new(|_| None);
+    config::check(&draft.join("datapulse.yml"), &environment).map(drop).map_err(|faults| faults.to_string())
 }
 
 fn report(dir: &Path, choice: &Choice, files: &[init::File]) -> String {

@@ -2,14 +2,14 @@
 
 mod slack;
 
-use super::{FAILED, Once, OnceOutput, USAGE, complain, print};
+use super::{FAILED, Once, OnceOutput, USAGE, complain, loaded, print};
 use crate::actor;
 use crate::board::view::{as_json, samples};
 use crate::board::{Board, Card, Key};
 use crate::check::{Check, Listing, Report};
 use crate::checks::Visit;
 use crate::config::secret::{Environment, Vault};
-use crate::config::{self, Assignment, Plan, Template};
+use crate::config::{Assignment, Plan, Template};
 use crate::discovery;
 use crate::state::{Access, DataDir, State};
 use futures_util::future::join_all;
@@ -26,14 +26,10 @@ use tokio::time::Instant;
 
 /// Runs the checks and prints.
 pub async fn run(flags: &Once, environment: Environment, now: SystemTime) -> ExitCode {
-    let mut plan = match config::load(&flags.config.config_file) {
-        Ok(plan) => plan,
-        Err(faults) => {
-            complain(format!("the configuration has faults\n{faults}"));
-            return ExitCode::from(USAGE);
-        }
+    let (mut plan, vault) = match loaded(&flags.config, environment).await {
+        Ok(loaded) => loaded,
+        Err(refusal) => return refusal.told(),
     };
-    let vault = Arc::new(Vault::new(environment, &plan.base));
     let lost = discover(&mut plan, &vault).await;
     for words in &lost {
         complain(words);
@@ -261,6 +257,7 @@ fn rows(part: &Part) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use std::time::Duration;
     use tokio::net::TcpListener;
 
@@ -278,7 +275,8 @@ mod tests {
         );
         let file = std::env::temp_dir().join(format!("datapulse-once-{}.yml", std::process::id()));
         std::fs::write(&file, text).unwrap();
-        let plan = config::load(&file).unwrap();
+        let nowhere: Environment = Arc::new(|_| None);
+        let plan = config::check(&file, &nowhere).unwrap().plan;
         std::fs::remove_file(&file).unwrap();
         let board = Board::new(SystemTime::UNIX_EPOCH);
         let flags = Once {
@@ -289,14 +287,8 @@ mod tests {
             slack: None,
             alert: None,
         };
-        let moment = run_all(
-            &plan,
-            &flags,
-            Access::Looks,
-            &Arc::new(Vault::new(Arc::new(|_| None), &plan.base)),
-            &board,
-        )
-        .await;
+        let moment =
+            run_all(&plan, &flags, Access::Looks, &Arc::new(Vault::new(nowhere, &plan.base)), &board).await;
         assert!(moment.elapsed() > Duration::from_millis(1100), "longer than the fast report is fresh");
         let states: Vec<_> = board
             .view()

@@ -1,9 +1,9 @@
 //! `datapulse serve`: runs the exporter until it is told to stop.
 
-use super::{FAILED, Serve, USAGE, complain};
+use super::{FAILED, Refusal, Serve, complain, loaded};
 use crate::board::Board;
+use crate::config::Plan;
 use crate::config::secret::{Environment, Vault};
-use crate::config::{self, Plan};
 use crate::http::{self, HttpCounters, Limits, Server, Site, WebConfig};
 use crate::logs::road::Road;
 use crate::page::{self, Sources};
@@ -31,12 +31,9 @@ type ReloadWish = Option<oneshot::Sender<Result<(), String>>>;
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(flags: Serve, environment: Environment, started: SystemTime) -> ExitCode {
-    let exporter = match Exporter::load(flags, environment, started) {
+    let exporter = match Exporter::load(flags, environment, started).await {
         Ok(exporter) => exporter,
-        Err(faults) => {
-            complain(faults);
-            return ExitCode::from(USAGE);
-        }
+        Err(refusal) => return refusal.told(),
     };
     let listeners = match http::bind(&exporter.flags.listen).await {
         Ok(listeners) => listeners,
@@ -75,14 +72,21 @@ pub(crate) struct Exporter {
 
 impl Exporter {
     /// Reads the configuration files; an error has all their faults.
-    pub(crate) fn load(flags: Serve, environment: Environment, started: SystemTime) -> Result<Self, String> {
-        let plan = config::load(&flags.config.config_file)
-            .map_err(|faults| format!("the configuration has faults; see `datapulse validate`\n{faults}"))?;
+    pub(crate) async fn load(
+        flags: Serve,
+        environment: Environment,
+        started: SystemTime,
+    ) -> Result<Self, Refusal> {
+        let (plan, vault) = loaded(&flags.config, environment).await?;
+        Self::claim(flags, plan, vault, started).map_err(Refusal::of_usage)
+    }
+
+    /// Takes what no other process may have.
+    fn claim(flags: Serve, plan: Plan, vault: Arc<Vault>, started: SystemTime) -> Result<Self, String> {
         let web = flags.web_config_file.as_deref().map_or_else(|| Ok(WebConfig::none()), WebConfig::open);
         let web = web.map_err(|faults| format!("the web configuration has faults\n{faults}"))?;
         let data_dir = plan.data_dir.as_deref().map(DataDir::claim).transpose();
         let data_dir = data_dir.map_err(|(message, hint)| format!("{message}; {hint}"))?;
-        let vault = Arc::new(Vault::new(environment, &plan.base));
         let logs = plan.data_dir.as_deref().zip(plan.logs.clone()).map(|(dir, logs)| {
             Road::open(dir, logs.routes, logs.access_keys, Arc::clone(&vault), Timestamp::now())
         });

@@ -36,7 +36,7 @@ impl Families {
             let metrics = letter.get("metrics").and_then(Node::items).unwrap_or_default();
             let at = metrics
                 .iter()
-                .find_map(|metric| metric.get("name").filter(|name| name.text() == Some(&family.name)));
+                .find_map(|metric| metric.get("name").filter(|name| name.value() == Some(&family.name)));
             let at = at.unwrap_or(letter).place();
             let name = family.prometheus();
             let path = format!("{path}.metrics");

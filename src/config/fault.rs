@@ -76,6 +76,11 @@ impl Faults {
         self.0.push(fault);
     }
 
+    /// Changes each fault.
+    pub(super) fn change(&mut self, change: impl FnMut(&mut Fault)) {
+        self.0.iter_mut().for_each(change);
+    }
+
     /// No fault so far.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -1,17 +1,24 @@
 //! Further files of a configuration: `include:` names them, with `*` in the last part of a path.
 
 use super::fault::{Fault, Faults};
+use super::kept::Sources;
 use super::node::{Node, parse};
 use super::read::read;
 use super::read_file;
 use super::sections::{mapping, unknown_keys};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Keys of an included file.
 const INCLUDED_KEYS: [&str; 2] = ["targets", "checks"];
 
 /// Reads the files of `include:`, in the order of the list, those of a pattern in the order of their names.
-pub(super) fn included(root: &mut Node, base: &Path, faults: &mut Faults) -> Vec<Node> {
+pub(super) fn included(
+    root: &mut Node,
+    base: &Path,
+    sources: &Arc<Sources>,
+    faults: &mut Faults,
+) -> Vec<Node> {
     let Some(entry) = root.take("include") else { return Vec::new() };
     let patterns: Vec<String> = read(&entry.value, "include", faults).unwrap_or_default();
     let mut nodes = Vec::new();
@@ -26,7 +33,8 @@ pub(super) fn included(root: &mut Node, base: &Path, faults: &mut Faults) -> Vec
         };
         for path in paths {
             let Some(text) = read_file(&path, faults) else { continue };
-            let Some(node) = parse(&path.display().to_string(), &text, faults) else { continue };
+            let Some(mut node) = parse(&path.display().to_string(), &text, faults) else { continue };
+            node.resolve(sources);
             if mapping(&node, "", faults).is_some() {
                 unknown_keys(&node, &INCLUDED_KEYS, faults);
                 nodes.push(node);

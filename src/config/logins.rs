@@ -36,7 +36,9 @@ fn names(check: &Node, name: &str, target: &Node) -> bool {
     let chosen = wanted.is_some_and(|wanted| {
         wanted.iter().all(|label| {
             let own = target.get("labels").zip(label.key.text()).and_then(|(labels, name)| labels.get(name));
-            own.and_then(Node::text) == label.value.text()
+            // What only AWS knows may be the same.
+            own.and_then(Node::value).zip(label.value.value()).is_none_or(|(own, wanted)| own == wanted)
+                && own.is_some()
         })
     });
     one || listed || chosen

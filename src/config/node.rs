@@ -1,6 +1,7 @@
 //! YAML text as a tree of nodes that know where they stand; scalars stay as they were written.
 
 use super::fault::{Fault, Faults, Path, Place, quoted};
+use super::kept::Kept;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,6 +23,8 @@ pub struct Node {
 pub(super) enum Content {
     /// The text after escape processing; shared, so that an alias of a long text costs nothing.
     Scalar(Arc<str>, Style),
+    /// A reference in the place of a text.
+    Kept(Arc<Kept>),
     List(Vec<Node>),
     Mapping(Vec<Entry>),
     /// Had a fault that is noted already; reading it is no further fault.
@@ -69,6 +72,7 @@ impl Node {
     pub fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Scalar(text, _) => Some(text),
+            Content::Kept(kept) => Some(kept.written()),
             _ => None,
         }
     }
@@ -77,6 +81,7 @@ impl Node {
     pub fn style(&self) -> Option<Style> {
         match &self.content {
             Content::Scalar(_, style) => Some(*style),
+            Content::Kept(_) => Some(Style::Plain),
             _ => None,
         }
     }
@@ -134,7 +139,7 @@ impl Node {
     fn measure(&self) -> (usize, usize) {
         let add = |(nodes, height): (usize, usize), (n, h): (usize, usize)| (nodes + n, height.max(h));
         let (nodes, height) = match &self.content {
-            Content::Scalar(..) | Content::Broken => (0, 0),
+            Content::Scalar(..) | Content::Kept(_) | Content::Broken => (0, 0),
             Content::List(items) => items.iter().map(Self::measure).fold((0, 0), add),
             Content::Mapping(entries) => entries
                 .iter()
@@ -149,7 +154,7 @@ impl fmt::Debug for Node {
     /// Shows the shape and the place, not the text: it may be a password that stands where it should not.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape = match &self.content {
-            Content::Scalar(..) => "scalar",
+            Content::Scalar(..) | Content::Kept(_) => "scalar",
             Content::List(_) => "list",
             Content::Mapping(_) => "mapping",
             Content::Broken => "broken",
@@ -312,7 +317,7 @@ impl<'t> Builder<'t, '_> {
             match source.content {
                 Content::Mapping(_) => target.fill(source),
                 Content::Broken => {}
-                Content::Scalar(..) | Content::List(_) => {
+                Content::Scalar(..) | Content::Kept(_) | Content::List(_) => {
                     let path = Path::Key(path, "<<");
                     let fault = Fault::new(&source.place, path.to_string(), "only mappings can be merged");
                     self.faults.push(fault.hint("write <<: *name or <<: [*one, *two]"));
@@ -396,6 +401,7 @@ mod tests {
         match &node.content {
             Content::Scalar(text, Style::Plain) => format!("{text}{place}"),
             Content::Scalar(text, Style::Quoted) => format!("{text:?}{place}"),
+            Content::Kept(kept) => format!("{}{place}", kept.written()),
             Content::List(items) => {
                 format!("[{}]{place}", items.iter().map(show).collect::<Vec<_>>().join(" "))
             }

@@ -18,7 +18,8 @@ const MOST_FAULTS: usize = 100;
 /// Passes over one value: every fault takes one, and its stand-in up to one for each word.
 const MOST_PASSES: usize = MOST_FAULTS * 4;
 
-/// Reads a value; every fault is noted with its place and its path below `path`. `None` when there was at least one.
+/// Reads a value; every fault is noted with its place and its path below `path`. `None` when there was at least one, or when a part of it
+/// is kept in AWS and not known yet.
 pub fn read<T: DeserializeOwned>(node: &Node, path: &str, faults: &mut Faults) -> Option<T> {
     read_rest(node, path, &[], faults)
 }
@@ -34,15 +35,20 @@ pub fn read_rest<T: DeserializeOwned>(
     let path = Path::Root(path);
     let mut repairs = Repairs::default();
     let before = faults.len();
+    let mut elsewhere = false;
     for pass in 0..MOST_PASSES {
-        let trouble =
-            match at(Reader { node, path: &path, also, repairs: &repairs, hollow: false }, PhantomData) {
-                // A later pass has left something out or made something up.
-                Ok(value) => return (pass == 0).then_some(value),
-                Err(Error(trouble)) => *trouble,
-            };
-        if let Cause::Fault(fault) = trouble.cause {
-            faults.push(fault);
+        let trouble = match at(
+            Reader { node, path: &path, also, repairs: &repairs, hollow: false, written: false },
+            PhantomData,
+        ) {
+            // A later pass has left something out or made something up.
+            Ok(value) => return (pass == 0).then_some(value),
+            Err(Error(trouble)) => *trouble,
+        };
+        match trouble.cause {
+            Cause::Fault(fault) => faults.push(fault),
+            Cause::Elsewhere => elsewhere = true,
+            _ => {}
         }
         if faults.len() - before >= MOST_FAULTS {
             let message = format!("more than {MOST_FAULTS} faults; the rest is not shown");
@@ -52,7 +58,7 @@ pub fn read_rest<T: DeserializeOwned>(
         let Some(repair) = trouble.repair else { break };
         repairs.add(repair);
     }
-    if faults.is_empty() {
+    if faults.is_empty() && !elsewhere {
         faults.push(Fault::new(node.place(), path.to_string(), "could not be read"));
     }
     None
@@ -134,6 +140,8 @@ pub(super) enum Cause {
     Fault(Fault),
     /// A consequence of what is noted already.
     Told,
+    /// A value that only AWS knows: no fault, but nothing that could be read either.
+    Elsewhere,
     /// As serde reports it, still without a place.
     Missing(&'static str),
     Unknown {
@@ -165,7 +173,7 @@ impl Error {
         let fault = |message: String| Fault::new(reader.node.place(), reader.path.to_string(), message);
         let Trouble { cause, repair } = *self.0;
         let (cause, repair) = match cause {
-            Cause::Fault(_) | Cause::Told => (cause, repair),
+            Cause::Fault(_) | Cause::Told | Cause::Elsewhere => (cause, repair),
             Cause::Message(_) if repaired => (Cause::Told, repair),
             Cause::Message(message) => (Cause::Fault(fault(message)), repair),
             Cause::Missing(key) => {
@@ -182,7 +190,7 @@ impl Error {
                 (cause, repair.or((!tried).then_some(Repair::StandIn(owner.0, owner.1))))
             }
             Cause::Unknown { word, accepted, what } => {
-                let own = reader.node.text() == Some(&*word);
+                let own = reader.node.value() == Some(&*word);
                 let path =
                     if own { reader.path.to_string() } else { Path::Key(reader.path, &word).to_string() };
                 let fault =
@@ -200,6 +208,7 @@ impl fmt::Debug for Trouble {
         match &self.cause {
             Cause::Fault(fault) => write!(f, "{fault}"),
             Cause::Told => f.write_str("a consequence of another fault"),
+            Cause::Elsewhere => f.write_str("kept in AWS"),
             Cause::Missing(key) => write!(f, "missing key {key:?}"),
             Cause::Unknown { word, what, .. } => write!(f, "{what} {word:?}"),
             Cause::Message(message) => f.write_str(message),

@@ -1,15 +1,16 @@
 //! The serde deserializer over a node: every scalar is read by the type that is wanted, so `NO` and `08` stay text.
 
+mod parts;
+
 use super::fault::{Fault, Path, advice, quoted, suggest};
-use super::node::{Content, Entry, Node, Style};
+use super::kept::Value;
+use super::node::{Content, Node, Style};
 use super::plain::{float, is_integer, untyped};
-use super::read::{Cause, Error, Repair, Repairs, address};
-use super::stand_in::{StandIn, WORDS};
-use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess, Visitor};
-use std::slice::Iter;
+use super::read::{Cause, Error, Repairs, address};
+use super::secret::WRITTEN;
+use parts::{Choice, Entries, Items};
+use serde::de::{DeserializeSeed, Deserializer, Visitor};
 use std::str::FromStr;
-use std::vec::IntoIter;
 
 /// Reads one node; copied for every level.
 #[derive(Clone, Copy)]
@@ -21,6 +22,8 @@ pub(super) struct Reader<'a> {
     pub(super) repairs: &'a Repairs,
     /// Stands for settings that were not written, as in `- rows` for `- rows: {}`.
     pub(super) hollow: bool,
+    /// A reference is wanted itself, and not what it holds.
+    pub(super) written: bool,
 }
 
 /// Reads through a seed and gives errors their place.
@@ -31,7 +34,7 @@ pub(super) fn at<'de, S: DeserializeSeed<'de>>(reader: Reader<'_>, seed: S) -> R
 
 impl<'a> Reader<'a> {
     fn below(self, node: &'a Node, path: &'a Path<'a>) -> Self {
-        Self { node, path, also: &[], hollow: false, ..self }
+        Self { node, path, also: &[], hollow: false, written: false, ..self }
     }
 
     fn is_nothing(self) -> bool {
@@ -43,7 +46,7 @@ impl<'a> Reader<'a> {
             Content::Broken => return Error::told(None),
             _ if self.is_nothing() => "nothing",
             // What stands where a list or a mapping belongs may be a password: it is not repeated.
-            Content::Scalar(..) => "a text",
+            Content::Scalar(..) | Content::Kept(_) => "a text",
             Content::List(_) => "a list",
             Content::Mapping(_) => "a mapping",
         };
@@ -58,8 +61,18 @@ impl<'a> Reader<'a> {
         Fault::new(self.node.place(), self.path.to_string(), message)
     }
 
-    /// A text, as it was written.
+    /// A text, as it was written or is kept.
     fn text(self, expected: &str) -> Result<&'a str, Error> {
+        if let Content::Kept(kept) = &self.node.content
+            && !self.written
+            && !self.hollow
+        {
+            return match kept.value(self.node.place(), || self.path.to_string()) {
+                Value::Known(text) => Ok(text),
+                Value::Unknown => Err(Error::new(Cause::Elsewhere)),
+                Value::Fault(message) => Err(self.fault(message.clone())),
+            };
+        }
         self.node.text().filter(|_| !self.is_nothing()).ok_or_else(|| self.wrong(expected))
     }
 
@@ -123,6 +136,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             _ if self.is_nothing() => visitor.visit_unit(),
             Content::Scalar(text, Style::Quoted) => visitor.visit_str(text),
             Content::Scalar(text, Style::Plain) => untyped(text, visitor),
+            Content::Kept(kept) if self.written => visitor.visit_str(kept.written()),
+            Content::Kept(_) => untyped(self.text("a value")?, visitor),
             Content::List(_) => visitor.visit_seq(self.items("a list")?),
             Content::Mapping(_) => visitor.visit_map(self.entries()?),
             Content::Broken => Err(Error::told(None)),
@@ -205,10 +220,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
-        _: &'static str,
+        name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
+        visitor.visit_newtype_struct(Reader { written: name == WRITTEN, ..self })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -262,7 +277,10 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             }
             _ => (self.node, None),
         };
-        let word = key.text().filter(|_| !key.is_nothing()).ok_or_else(|| self.wrong(&expected()))?;
+        let word = match settings {
+            Some(_) => key.text().filter(|_| !key.is_nothing()).ok_or_else(|| self.wrong(&expected()))?,
+            None => self.text(&expected())?,
+        };
         let below = Path::Key(self.path, word);
         let path = if settings.is_some() { &below } else { self.path };
         if !words.contains(&word) {
@@ -272,123 +290,5 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         let hollow = settings.is_none_or(Node::is_nothing);
         let settings = Reader { hollow, ..self.below(settings.unwrap_or(self.node), path) };
         visitor.visit_enum(Choice { word, settings })
-    }
-}
-
-/// The items of a list, without those that are left out.
-struct Items<'a> {
-    reader: Reader<'a>,
-    rest: Iter<'a, Node>,
-    index: usize,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        for item in self.rest.by_ref() {
-            let path = Path::Item(self.reader.path, self.index);
-            self.index += 1;
-            if !self.reader.repairs.leaves_out(item) {
-                let value = at(self.reader.below(item, &path), seed);
-                return value.map(Some).map_err(|error| error.or_leave_out(item, None));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The entries of a mapping, without those that are left out, then those that stand in for missing ones.
-struct Entries<'a> {
-    reader: Reader<'a>,
-    rest: Iter<'a, Entry>,
-    stand_ins: IntoIter<(String, usize)>,
-    current: Option<Current<'a>>,
-}
-
-enum Current<'a> {
-    Entry(&'a Entry),
-    StandIn(String, usize),
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Error;
-
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        for entry in self.rest.by_ref() {
-            if self.reader.repairs.leaves_out(&entry.value) {
-                continue;
-            }
-            self.current = Some(Current::Entry(entry));
-            let path = Path::Key(self.reader.path, entry.key.text().unwrap_or_default());
-            let key = at(self.reader.below(&entry.key, &path), seed);
-            return key.map(Some).map_err(|error| error.or_leave_out(&entry.value, None));
-        }
-        let Some((key, word)) = self.stand_ins.next() else { return Ok(None) };
-        let name = seed.deserialize(StrDeserializer::new(&key))?;
-        self.current = Some(Current::StandIn(key, word));
-        Ok(Some(name))
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        match self.current.take() {
-            Some(Current::Entry(entry)) => {
-                let key = entry.key.text().unwrap_or_default();
-                let path = Path::Key(self.reader.path, key);
-                at(self.reader.below(&entry.value, &path), seed).map_err(|error| {
-                    error.or_leave_out(&entry.value, Some((address(self.reader.node), key.to_owned())))
-                })
-            }
-            Some(Current::StandIn(key, word)) => {
-                self.reader.repairs.note_use();
-                let owner = address(self.reader.node);
-                // Whatever the made-up value is refused for, it is no fault of the person.
-                seed.deserialize(StandIn::new(word)).map_err(|_refusal: Error| {
-                    let again = word + 1 < WORDS.len();
-                    Error::told(again.then_some(Repair::StandIn(owner, key)))
-                })
-            }
-            None => Err(Error::told(None)),
-        }
-    }
-}
-
-/// The variant that was chosen, with its settings.
-struct Choice<'a> {
-    word: &'a str,
-    settings: Reader<'a>,
-}
-
-impl<'a, 'de> EnumAccess<'de> for Choice<'a> {
-    type Error = Error;
-    type Variant = Reader<'a>;
-
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Reader<'a>), Error> {
-        Ok((seed.deserialize(StrDeserializer::<Error>::new(self.word))?, self.settings))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Reader<'_> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        let empty = self.hollow || self.node.entries().is_some_and(<[Entry]>::is_empty);
-        if empty { Ok(()) } else { Err(self.wrong("nothing")) }
-    }
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Error> {
-        at(self, seed)
-    }
-    fn tuple_variant<V: Visitor<'de>>(self, length: usize, visitor: V) -> Result<V::Value, Error> {
-        let used = self.repairs.uses();
-        self.deserialize_tuple(length, visitor).map_err(|error| error.at(self, self.repairs.uses() != used))
-    }
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        keys: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let used = self.repairs.uses();
-        self.deserialize_struct("", keys, visitor)
-            .map_err(|error| error.at(self, self.repairs.uses() != used))
     }
 }

@@ -10,6 +10,9 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+/// Name of the definition of a reference in the place of a value.
+const KEPT: &str = "Kept";
+
 /// The schema of a configuration file, draft 2020-12.
 pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
@@ -54,8 +57,11 @@ pub fn schema() -> Value {
         }));
     }
     // Definitions last: everything above adds to them.
-    let definitions = generator.take_definitions(true);
-    json!({
+    let mut definitions = generator.take_definitions(true);
+    let kept = json!({ "type": "string", "pattern": "^(env|file|ssm|secretsmanager):.+$",
+        "description": "where the value is kept: env:NAME, file:/path, ssm:/name or secretsmanager:name#key" });
+    definitions.insert(KEPT.to_owned(), kept);
+    let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "datapulse",
         "description": "Configuration of datapulse",
@@ -80,7 +86,52 @@ pub fn schema() -> Value {
             "page": page
         },
         "$defs": definitions
-    })
+    });
+    keep(&mut schema);
+    schema
+}
+
+/// Any value may be kept elsewhere: what takes not every text takes a reference as well.
+fn keep(schema: &mut Value) {
+    let reference = || json!({ "$ref": format!("#/$defs/{KEPT}") });
+    let Some(object) = schema.as_object_mut() else { return };
+    for word in ["properties", "$defs"] {
+        let all = object.get_mut(word).and_then(Value::as_object_mut);
+        all.into_iter().flatten().for_each(|(_, schema)| keep(schema));
+    }
+    for word in ["items", "additionalProperties"] {
+        object.get_mut(word).into_iter().for_each(keep);
+    }
+    for word in ["anyOf", "oneOf", "allOf"] {
+        let Some(all) = object.get_mut(word).and_then(Value::as_array_mut) else { continue };
+        let words = |one: &Value| one.get("const").is_some() || one.get("enum").is_some();
+        // Once for all words of a choice: more than one that fits would be refused.
+        let choice = word == "oneOf" && all.iter().any(words);
+        all.iter_mut().filter(|one| !(choice && words(one))).for_each(keep);
+        if choice {
+            all.push(reference());
+        }
+    }
+    let types: Vec<&str> = match object.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+        _ => return,
+    };
+    let pattern = object.get("pattern").and_then(Value::as_str);
+    // A reference already.
+    if pattern.is_some_and(|pattern| pattern.contains("secretsmanager")) {
+        return;
+    }
+    let narrow = ["pattern", "enum", "const"].iter().any(|word| object.contains_key(*word));
+    let number = types.iter().any(|one| ["integer", "number", "boolean"].contains(one));
+    if number || narrow && types.contains(&"string") {
+        let beside: Map<String, Value> =
+            ["description", "default"].iter().filter_map(|word| object.remove_entry(*word)).collect();
+        *schema = json!({ "anyOf": [schema.take(), reference()] });
+        if let Some(whole) = schema.as_object_mut() {
+            whole.extend(beside);
+        }
+    }
 }
 
 /// Envelope and own keys of a check in one object. `servers`: a target, a choice of them, and where to look for them.

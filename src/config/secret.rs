@@ -3,11 +3,13 @@
 mod sources;
 mod vault;
 
+pub(super) use sources::read_here;
 pub use vault::Vault;
 
 use serde::de::{self, Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use zeroize::Zeroizing;
@@ -29,7 +31,10 @@ pub enum Reference {
 }
 
 /// What a reference has to look like, for messages.
-const FORMS: &str = "env:NAME, file:/path, ssm:/name or secretsmanager:name#key";
+pub(super) const FORMS: &str = "env:NAME, file:/path, ssm:/name or secretsmanager:name#key";
+
+/// Tells the reader of a configuration that the reference itself is wanted, and not what it holds.
+pub(super) const WRITTEN: &str = "datapulse::written";
 
 /// A text of the configuration: as it is, or a reference to where it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +123,29 @@ fn complete<E: de::Error>(text: &str) -> Result<(), E> {
     }
 }
 
+/// Reads a value without looking behind its reference: secrets are asked for when they are needed.
+///
+/// # Errors
+/// What the value is refused for.
+pub(super) fn as_written<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    struct Written<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Written<T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text or a reference")
+        }
+        fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+            T::deserialize(deserializer)
+        }
+    }
+    deserializer.deserialize_newtype_struct(WRITTEN, Written(PhantomData))
+}
+
 impl<'de> Deserialize<'de> for Reference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        let text = Zeroizing::new(as_written::<D, String>(deserializer)?);
         complete(&text)?;
         // The text may be a password in clear: it is not repeated in the fault.
         Self::parse(&text).ok_or_else(|| {
@@ -131,7 +156,7 @@ impl<'de> Deserialize<'de> for Reference {
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text: String = as_written(deserializer)?;
         complete(&text)?;
         Ok(Reference::parse(&text).map_or(Self::Plain(text), Self::Kept))
     }

@@ -5,61 +5,48 @@ use super::envelope::{ENVELOPE, Envelope, Matching, assignment, server_keys};
 use super::families::Families;
 use super::fault::{Fault, Faults, suggest};
 use super::include::included;
+use super::kept::Sources;
 use super::logins::Logins;
 use super::logs::logs;
 use super::node::{Entry, Node, parse};
 use super::read::{read, read_rest};
+use super::secret::Reference;
 use super::servers::{Servers, check_labels};
 use super::target::Server;
-use super::{Assignment, Outputs, Plan, Secrets, Template, read_file};
+use super::{Assignment, Outputs, Plan, SHORTEST_INTERVAL, Secrets, Template, folder, read_file};
 use crate::alerts;
 use crate::checks::{self, Kind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Keys of a configuration file.
 const KEYS: [&str; 10] =
     ["data_dir", "secrets", "include", "targets", "defaults", "checks", "logs", "outputs", "alerts", "page"];
-/// A check runs at most this often.
-const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
-pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
+/// Reads the files, and says how many checks they have. What has a value in AWS that is not known yet is left out of the plan.
+pub(super) fn read_all(path: &Path, sources: &Arc<Sources>, faults: &mut Faults) -> Option<(Plan, usize)> {
     let text = read_file(path, faults)?;
     let mut root = parse(&path.display().to_string(), &text, faults)?;
-    let base = std::path::absolute(path).ok()?.parent()?.to_owned();
+    root.resolve(sources);
+    let base = folder(path);
     mapping(&root, "", faults)?;
     unknown_keys(&root, &KEYS, faults);
-    let included = included(&mut root, &base, faults);
-
-    let mut servers = Servers { base: &base, known: BTreeMap::new() };
-    let mut checks = Vec::new();
+    let included = included(&mut root, &base, sources, faults);
     let defaults = root.take("defaults").map(|entry| entry.value);
     if let Some(defaults) = &defaults {
         check_defaults(defaults, faults);
     }
-    for file in std::iter::once(&root).chain(&included) {
-        let Some(list) = file.get("checks").filter(|list| !list.is_nothing()) else { continue };
-        match list.items() {
-            Some(items) => {
-                checks.extend(items.iter().enumerate().map(|(at, item)| (format!("checks[{at}]"), item)));
-            }
-            None => faults.push(Fault::new(
-                list.place(),
-                "checks",
-                "expected a list of checks, each `- word: {name: ...}`",
-            )),
-        }
+    let files = || std::iter::once(&root).chain(&included);
+    let checks: Vec<(String, &Node)> = files().flat_map(|file| checks(file, faults)).collect();
+    let mut servers = Servers { base: &base, known: BTreeMap::new() };
+    for targets in files().filter_map(|file| file.get("targets")) {
+        servers.read(targets, &Logins { checks: &checks }, faults);
     }
-    for file in std::iter::once(&root).chain(&included) {
-        if let Some(targets) = file.get("targets") {
-            servers.read(targets, &Logins { checks: &checks }, faults);
-        }
-    }
-    let data_dir = root.get("data_dir").filter(|node| !node.is_nothing());
-    let data_dir: Option<PathBuf> = data_dir.and_then(|node| read(node, "data_dir", faults));
-    let data_dir = data_dir.map(|dir| base.join(dir));
+    let section = |key: &str| root.get(key).filter(|node| !node.is_nothing());
+    // One that cannot be read, or is not known yet, is there all the same.
+    let data_dir = section("data_dir")
+        .map(|node| base.join(read::<PathBuf>(node, "data_dir", faults).unwrap_or_default()));
     let mut reader = Checks {
         servers: &mut servers,
         defaults: defaults.as_ref(),
@@ -69,16 +56,15 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         found: Vec::new(),
         templates: Vec::new(),
     };
+    let count = checks.len();
     for (path, item) in checks {
         reader.check(&path, item, faults);
     }
     let (assignments, templates) = (reader.found, reader.templates);
-    let section = |key: &str| root.get(key).filter(|node| !node.is_nothing());
-    let secrets =
-        section("secrets").map_or_else(|| Some(Secrets::default()), |node| read(node, "secrets", faults));
-    let mut outputs: Option<Outputs> =
-        section("outputs").map_or_else(|| Some(Outputs::default()), |node| read(node, "outputs", faults));
-    if let Some(otlp) = outputs.as_mut().and_then(|outputs| outputs.otlp.as_mut()) {
+    let secrets = section("secrets").and_then(|node| secrets(node, faults));
+    let mut outputs: Outputs =
+        section("outputs").and_then(|node| read(node, "outputs", faults)).unwrap_or_default();
+    if let Some(otlp) = outputs.otlp.as_mut() {
         otlp.ca = otlp.ca.take().map(|ca| base.join(ca));
     }
     let alerts = section("alerts").map(|node| {
@@ -89,17 +75,35 @@ pub(super) fn load(path: &Path, faults: &mut Faults) -> Option<Plan> {
         read::<alerts::config::Config>(node, "alerts", faults)
     });
     let logs = section("logs").and_then(|node| logs(node, &base, data_dir.as_deref(), faults));
-    Some(Plan {
-        data_dir,
-        secrets_refresh: secrets?.refresh.duration().max(SHORTEST_INTERVAL),
-        outputs: outputs?,
-        alerts: alerts.flatten(),
-        page: section("page").and_then(|node| read(node, "page", faults)),
-        logs,
-        assignments,
-        templates,
-        base,
-    })
+    let page = section("page").and_then(|node| read(node, "page", faults));
+    let secrets = secrets.unwrap_or_default();
+    let alerts = alerts.flatten();
+    Some((Plan { data_dir, secrets, base, assignments, templates, outputs, alerts, page, logs }, count))
+}
+
+/// The checks of a file, each with its path.
+fn checks<'a>(file: &'a Node, faults: &mut Faults) -> Vec<(String, &'a Node)> {
+    let Some(list) = file.get("checks").filter(|list| !list.is_nothing()) else { return Vec::new() };
+    if let Some(items) = list.items() {
+        return items.iter().enumerate().map(|(at, item)| (format!("checks[{at}]"), item)).collect();
+    }
+    let message = "expected a list of checks, each `- word: {name: ...}`";
+    faults.push(Fault::new(list.place(), "checks", message));
+    Vec::new()
+}
+
+/// How AWS is asked for what it keeps cannot be kept there.
+fn secrets(node: &Node, faults: &mut Faults) -> Option<Secrets> {
+    for entry in node.entries().unwrap_or_default() {
+        let reference = entry.value.text().and_then(Reference::parse);
+        if matches!(reference, Some(Reference::Ssm(_) | Reference::SecretsManager(..))) {
+            let path = format!("secrets.{}", entry.key.text().unwrap_or_default());
+            let fault =
+                Fault::new(entry.value.place(), path, "is needed to ask AWS, so it cannot be kept there");
+            faults.push(fault.hint("write it here, or env:NAME or file:/path"));
+        }
+    }
+    read(node, "secrets", faults)
 }
 
 /// The entries of a mapping; anything else is a fault.
@@ -169,7 +173,8 @@ impl Checks<'_> {
             return;
         };
         let mut node = entry.value.clone();
-        if mapping(&node, &path, faults).is_none() {
+        let named = |name: &Node| name.refuse_reference(&format!("{path}.name"), faults);
+        if node.get("name").is_some_and(named) || mapping(&node, &path, faults).is_none() {
             return;
         }
         if let Some(defaults) = self.defaults.and_then(|defaults| defaults.get(word)) {
@@ -337,7 +342,8 @@ impl Checks<'_> {
             wanted.labels.iter().all(|(name, value)| server.target.labels.get(name) == Some(value))
         };
         let found: Vec<_> = self.servers.known.values().flatten().filter(fits).map(named).collect();
-        if found.is_empty() {
+        // Nobody knows the labels of a target that cannot be read.
+        if found.is_empty() && self.servers.known.values().all(Option::is_some) {
             faults.push(Fault::new(node.place(), path, "no target has these labels"));
         }
         found
@@ -350,6 +356,7 @@ mod tests {
     use crate::board::Key;
     use crate::config;
     use crate::config::secret::Text;
+    use std::time::Duration;
 
     /// Loads a configuration, with further files beside it.
     fn load(name: &str, text: &str, beside: &[(&str, &str)]) -> Result<Plan, String> {
@@ -359,9 +366,12 @@ mod tests {
         for (file, text) in beside {
             std::fs::write(dir.join(file), text).unwrap();
         }
-        let plan = config::load(&dir.join("c.yml"));
+        let nowhere: config::secret::Environment = Arc::new(|_| None);
+        let outline = config::check(&dir.join("c.yml"), &nowhere);
         std::fs::remove_dir_all(&dir).unwrap();
-        plan.map_err(|faults| faults.to_string().replace(&format!("{}/", dir.display()), ""))
+        outline
+            .map(|outline| outline.plan)
+            .map_err(|faults| faults.to_string().replace(&format!("{}/", dir.display()), ""))
     }
 
     const TARGETS: &str = "targets:\n  a: {host: a.db, user: u, database: d, password: \"env:P\", labels: {team: core}}\n  b: {host: b.db, user: u, database: d, labels: {team: core}, publisher: a, thresholds: {silence: 10m}}\n";

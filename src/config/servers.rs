@@ -53,6 +53,10 @@ impl Servers<'_> {
         if let Some(from) = node.take("from") {
             Self::fill_from(&mut node, &from.value, path, faults)?;
         }
+        let named = |name: &Node| name.refuse_reference(&format!("{path}.publisher"), faults);
+        if node.get("publisher").is_some_and(named) {
+            return None;
+        }
         let target: Option<Target> = read_rest(&node, path, &["from"], faults);
         // Told also when other keys cannot be read: without `auth` it is needed whatever they say.
         let needed =
@@ -135,6 +139,9 @@ impl Servers<'_> {
     ) -> Option<Arc<Server>> {
         if let Some(server) = self.known.get(name) {
             return server.clone();
+        }
+        if at.refuse_reference(path, faults) {
+            return None;
         }
         let known: Vec<&str> = self.known.keys().map(String::as_str).collect();
         let near = suggest(name, known.iter().copied())

@@ -1,7 +1,7 @@
 //! Targets: a server named once, used by many checks.
 
 use super::scalar::{Interval, Size};
-use super::secret::{Reference, Text};
+use super::secret::{Reference, Text, WRITTEN};
 use crate::net::aws::{Cluster, Place};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -70,10 +70,13 @@ pub enum Port {
 impl<'de> Deserialize<'de> for Port {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read;
-        impl de::Visitor<'_> for Read {
+        impl<'de> de::Visitor<'de> for Read {
             type Value = Port;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a port, 1 to 65535")
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, written: D) -> Result<Port, D::Error> {
+                written.deserialize_any(self)
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Port, E> {
                 let port = u16::try_from(number).ok().filter(|port| *port > 0);
@@ -87,7 +90,7 @@ impl<'de> Deserialize<'de> for Port {
                 }
             }
         }
-        deserializer.deserialize_any(Read)
+        deserializer.deserialize_newtype_struct(WRITTEN, Read)
     }
 }
 

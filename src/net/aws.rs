@@ -17,12 +17,12 @@ pub use stores::{Service, StoreCluster, StoreEvent, StoreNode, StoreShard, Store
 pub use token::{Cluster, Login};
 
 use crate::check::{Problem, Reason};
-use crate::config::secret::Environment;
 use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use aws_types::service_config::ServiceConfigKey;
 use metrics::{Answer, Handle, Metric, Unit};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -65,9 +65,9 @@ pub struct Place {
     pub assume_role: Option<String>,
 }
 
-/// AWS, shared by all checks and the vault.
+/// AWS as the environment and the SDK's files describe it, shared by all checks and the vault. Nothing is read before it is needed.
+#[derive(Default)]
 pub struct Aws {
-    environment: Environment,
     base: OnceCell<SdkConfig>,
     places: Mutex<BTreeMap<Place, SdkConfig>>,
     calls: Arc<Calls>,
@@ -117,17 +117,6 @@ impl Calls {
 }
 
 impl Aws {
-    /// AWS as the environment describes it; nothing is read and nobody is asked yet.
-    pub fn new(environment: Environment) -> Self {
-        Self {
-            environment,
-            base: OnceCell::new(),
-            places: Mutex::default(),
-            calls: Arc::default(),
-            signers: sign::Signers::default(),
-        }
-    }
-
     /// The counters of calls.
     pub fn calls(&self) -> &Arc<Calls> {
         &self.calls
@@ -163,8 +152,8 @@ impl Aws {
     ///
     /// # Errors
     /// As [`Aws::athena`].
-    pub async fn ssm(&self) -> Result<aws_sdk_ssm::Client, Problem> {
-        let config = self.config(&Place::default()).await?;
+    pub async fn ssm(&self, place: &Place) -> Result<aws_sdk_ssm::Client, Problem> {
+        let config = self.config(place).await?;
         let config = aws_sdk_ssm::config::Builder::from(&config).retry_partition(budget("ssm")).build();
         Ok(aws_sdk_ssm::Client::from_conf(config))
     }
@@ -173,8 +162,8 @@ impl Aws {
     ///
     /// # Errors
     /// As [`Aws::athena`].
-    pub async fn secrets_manager(&self) -> Result<aws_sdk_secretsmanager::Client, Problem> {
-        let config = self.config(&Place::default()).await?;
+    pub async fn secrets_manager(&self, place: &Place) -> Result<aws_sdk_secretsmanager::Client, Problem> {
+        let config = self.config(place).await?;
         let config = aws_sdk_secretsmanager::config::Builder::from(&config)
             .retry_partition(budget("secretsmanager"))
             .build();
@@ -205,11 +194,17 @@ impl Aws {
         Ok(config)
     }
 
-    /// The endpoint that the environment gives for a service instead of AWS's own, as the SDK has it.
+    /// The endpoint of a service instead of AWS's own, if the environment or the profile gives one, as the SDK's own clients look for it.
     /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-ss-endpoints.html>
-    fn endpoint(&self, service_id: &str) -> Option<String> {
-        (self.environment)(&format!("AWS_ENDPOINT_URL_{service_id}"))
-            .or_else(|| (self.environment)("AWS_ENDPOINT_URL"))
+    async fn endpoint(&self, place: &Place, service_id: &str) -> Result<Option<String>, Problem> {
+        let config = self.config(place).await?;
+        let key = ServiceConfigKey::builder()
+            .service_id(service_id)
+            .env("AWS_ENDPOINT_URL")
+            .profile("endpoint_url")
+            .build();
+        let own = config.service_config().zip(key.ok()).and_then(|(config, key)| config.load_config(key));
+        Ok(own.or_else(|| config.endpoint_url().map(str::to_owned)))
     }
 }
 

@@ -21,12 +21,13 @@ const LAYERS: [&[&str]; 13] = [
     &["demo", "init", "run"],
     &["cli"],
 ];
-const GROUND: [&str; 15] = [
+const GROUND: [&str; 16] = [
     "check",
     "columns",
     "net",
     "config::discover",
     "config::fault",
+    "config::kept",
     "config::node",
     "config::plain",
     "config::read",

@@ -31,7 +31,7 @@ impl Cloud {
     }
 
     /// Lets a command meet it.
-    fn reach(&self, command: &mut Command) {
+    pub(crate) fn reach(&self, command: &mut Command) {
         for (name, value) in [
             ("AWS_ENDPOINT_URL", self.recorder.url().as_str()),
             ("AWS_REGION", REGION),

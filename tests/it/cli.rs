@@ -424,6 +424,21 @@ outputs:
     }
 }
 
+#[test]
+fn any_value_may_be_a_reference_by_the_program_and_by_the_schema() {
+    let (stage, schema) = (stage("schema-references"), schema());
+    let text = "secrets: {refresh: 'env:PASSWORD'}\ntargets:\n  t: {host: h, port: 'ssm:/a', user: u, database: d, tls: 'ssm:/b', serverless: 'ssm:/c'}\n\
+        checks:\n  - pg_inflight: {name: n, target: t, limit: 'ssm:/d', min_elapsed: 'ssm:/e', raw_text: 'ssm:/f', labels: {a: 'ssm:/g'}}\n  \
+        - sql_query: {name: m, target: t, sql: 'ssm:/h', metrics: [{name: a.b, value: v, help: h, kind: 'ssm:/i', buckets: ['ssm:/j']}]}\n";
+    let faults = against(&schema, &schema, &as_json("c.yml", text));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let config = write(stage.path(), "c.yml", &text.replace("env:PASSWORD", "ssm:/refresh"));
+    let (status, text, errors) = finish(&mut datapulse(["validate", "--config.file", &config]));
+    // Only of `secrets` it is one: it says how AWS is asked.
+    assert_eq!((status, errors.lines().count()), (64, 2), "{text}{errors}");
+    assert!(errors.contains("secrets.refresh: is needed to ask AWS"), "{errors}");
+}
+
 /// YAML as editors hand it to a schema.
 pub(crate) fn as_json(name: &str, text: &str) -> Value {
     fn value(node: &Node) -> Value {

@@ -34,6 +34,7 @@ mod page;
 mod program;
 mod recorder;
 mod redis;
+mod references;
 mod replication;
 mod secrets;
 mod serve;

@@ -5,7 +5,7 @@ use super::*;
 use crate::checks;
 use crate::config;
 use crate::config::Plan;
-use crate::config::secret::Vault;
+use crate::config::secret::{Environment, Vault};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,11 +13,13 @@ use std::sync::Arc;
 fn load(name: &str, checks: &str) -> Result<Plan, String> {
     let dir = std::env::temp_dir().join(format!("datapulse-sql-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
+    let environment: Environment = Arc::new(|_| None);
     let targets = "targets: {a: {host: a.db, user: u, database: d}, b: {host: b.db, user: u, database: d}}\n";
     std::fs::write(dir.join("c.yml"), format!("{targets}checks:\n{checks}")).unwrap();
-    let plan = config::load(&dir.join("c.yml"));
+    let plan = config::check(&dir.join("c.yml"), &environment);
     std::fs::remove_dir_all(&dir).unwrap();
-    plan.map_err(|faults| faults.to_string().replace(&format!("{}/", dir.display()), ""))
+    plan.map(|outline| outline.plan)
+        .map_err(|faults| faults.to_string().replace(&format!("{}/", dir.display()), ""))
 }
 
 /// A check of this name with one gauge of devices, and more keys.

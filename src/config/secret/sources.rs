@@ -2,7 +2,7 @@
 
 use super::{Environment, Reference, Secret};
 use crate::check::{Problem, Reason};
-use crate::net::aws::{self, Aws};
+use crate::net::aws::{self, Aws, Place};
 use crate::task;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -30,11 +30,31 @@ pub(super) fn is_shared(reference: &Reference) -> bool {
     matches!(reference, Reference::Ssm(_) | Reference::SecretsManager(..))
 }
 
-/// Reads all of these, with as few calls as the sources allow.
+/// Reads what this machine has: a variable or a file. `None`: AWS keeps it.
+pub(in crate::config) fn read_here(
+    environment: &Environment,
+    base: &Path,
+    reference: &Reference,
+) -> Option<Result<Secret, Problem>> {
+    let found = match reference {
+        Reference::Env(name) => read_variable(environment, name),
+        Reference::File(path) => match read_capped(&base.join(path)) {
+            Ok(text) => Found::Value(Secret(text)),
+            Err(error) => Found::Failed(unreadable(reference, error)),
+        },
+        Reference::Ssm(_) | Reference::SecretsManager(..) => return None,
+    };
+    Some(match found {
+        Found::Value(secret) => Ok(secret),
+        Found::Missing(problem) | Found::Failed(problem) => Err(problem),
+    })
+}
+
+/// Reads all of these, with as few calls as the sources allow; what AWS keeps at a place there.
 pub(super) async fn fetch(
     environment: &Environment,
     base: &Path,
-    aws: &Aws,
+    (aws, place): (&Aws, &Place),
     batch: BTreeSet<Reference>,
 ) -> Vec<(Reference, Found)> {
     let mut all = Vec::with_capacity(batch.len());
@@ -57,10 +77,10 @@ pub(super) async fn fetch(
         }
     }
     for part in parameters.chunks(PARAMETERS) {
-        all.extend(read_parameters(aws, part).await);
+        all.extend(read_parameters(aws, place, part).await);
     }
     for (name, keys) in secrets {
-        all.extend(read_secret(aws, &name, keys).await);
+        all.extend(read_secret(aws, place, &name, keys).await);
     }
     all
 }
@@ -76,16 +96,19 @@ fn read_variable(environment: &Environment, name: &str) -> Found {
 }
 
 async fn read_file(reference: &Reference, path: std::path::PathBuf) -> Found {
-    let problem = || Problem::new(Reason::Secret, format!("could not read {reference}"));
     match task::blocking(move || read_capped(&path)).await {
         Ok(Ok(text)) => Found::Value(Secret(text)),
-        Ok(Err(error)) => Found::Failed(
-            problem()
-                .because(error)
-                .hint("the file has to exist and be readable by the user that datapulse runs as"),
-        ),
-        Err(error) => Found::Failed(problem().because(error)),
+        Ok(Err(error)) => Found::Failed(unreadable(reference, error)),
+        Err(error) => {
+            Found::Failed(Problem::new(Reason::Secret, format!("could not read {reference}")).because(error))
+        }
     }
+}
+
+fn unreadable(reference: &Reference, error: std::io::Error) -> Problem {
+    Problem::new(Reason::Secret, format!("could not read {reference}"))
+        .because(error)
+        .hint("the file has to exist and be readable by the user that datapulse runs as")
 }
 
 fn read_capped(path: &Path) -> std::io::Result<Zeroizing<String>> {
@@ -103,10 +126,14 @@ fn read_capped(path: &Path) -> std::io::Result<Zeroizing<String>> {
 }
 
 /// Parameters of any type, decrypted.
-async fn read_parameters(aws: &Aws, wanted: &[(String, Reference)]) -> Vec<(Reference, Found)> {
+async fn read_parameters(
+    aws: &Aws,
+    place: &Place,
+    wanted: &[(String, Reference)],
+) -> Vec<(Reference, Found)> {
     let names: Vec<String> = wanted.iter().map(|(name, _)| name.clone()).collect();
     let what = || format!("could not read {} from Parameter Store", names.join(", "));
-    let answer = match aws.ssm().await {
+    let answer = match aws.ssm(place).await {
         Ok(client) => {
             let call = client.get_parameters().set_names(Some(names.clone())).with_decryption(true).send();
             call.await.map_err(|error| aws::problem(what(), "ssm:GetParameters", error))
@@ -142,10 +169,11 @@ async fn read_parameters(aws: &Aws, wanted: &[(String, Reference)]) -> Vec<(Refe
 /// A secret, whole or key by key.
 async fn read_secret(
     aws: &Aws,
+    place: &Place,
     name: &str,
     keys: Vec<(Reference, Option<String>)>,
 ) -> Vec<(Reference, Found)> {
-    let answer = match aws.secrets_manager().await {
+    let answer = match aws.secrets_manager(place).await {
         Ok(client) => client.get_secret_value().secret_id(name).send().await.map_err(|error| {
             aws::problem(format!("could not read the secret {name}"), "secretsmanager:GetSecretValue", error)
         }),

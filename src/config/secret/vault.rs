@@ -4,7 +4,7 @@ use super::sources::{self, Found};
 use super::{Environment, Reference, Secret, Text};
 use crate::check::{Problem, Reason};
 use crate::config::target::Port;
-use crate::net::aws::Aws;
+use crate::net::aws::{Aws, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ pub struct Vault {
     /// Relative `file:` paths are looked up from here: the folder of the configuration.
     base: PathBuf,
     aws: Arc<Aws>,
+    /// Where AWS is asked for them, and as whom.
+    place: Mutex<Place>,
     entries: Mutex<BTreeMap<Reference, Entry>>,
     /// What the configuration names: read together with the first of them.
     expected: Mutex<BTreeSet<Reference>>,
@@ -58,9 +60,10 @@ impl Vault {
     /// An empty vault.
     pub fn new(environment: Environment, base: &Path) -> Self {
         Self {
-            aws: Arc::new(Aws::new(Arc::clone(&environment))),
+            aws: Arc::default(),
             environment,
             base: base.to_owned(),
+            place: Mutex::default(),
             entries: Mutex::default(),
             expected: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -70,6 +73,32 @@ impl Vault {
     /// The way to AWS, which two of the sources are behind.
     pub fn aws(&self) -> &Arc<Aws> {
         &self.aws
+    }
+
+    /// What `env:` is read from.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Says where AWS is to be asked from now on, and as whom; gives what was said before.
+    pub fn move_to(&self, place: Place) -> Place {
+        std::mem::replace(&mut self.place.lock().unwrap_or_else(PoisonError::into_inner), place)
+    }
+
+    /// Values for the configuration itself: read now, at a place, and not remembered. Of a failure also whether the source answered, and
+    /// does not have it.
+    pub async fn values(
+        &self,
+        place: &Place,
+        batch: BTreeSet<Reference>,
+    ) -> Vec<(Reference, Result<Secret, (Problem, bool)>)> {
+        let found = Box::pin(sources::fetch(&self.environment, &self.base, (&self.aws, place), batch)).await;
+        let told = |found| match found {
+            Found::Value(secret) => Ok(secret),
+            Found::Missing(problem) => Err((problem, true)),
+            Found::Failed(problem) => Err((problem, false)),
+        };
+        found.into_iter().map(|(reference, found)| (reference, told(found))).collect()
     }
 
     /// The value behind a reference, read now if it was not read before.
@@ -160,6 +189,11 @@ impl Vault {
         told.map(|(reference, entry)| (reference.to_string(), entry.failed.is_none())).collect()
     }
 
+    /// Why the last read of a reference failed, if it did.
+    pub fn failure(&self, reference: &Reference) -> Option<Problem> {
+        self.state(reference)?.0.map(Failed::problem)
+    }
+
     async fn find(&self, reference: &Reference) -> Result<Secret, Failed> {
         let reads = {
             let entries = self.entries();
@@ -205,7 +239,8 @@ impl Vault {
     /// Reads these, and notes what was found; called by whoever has the turn.
     async fn fetch(&self, batch: BTreeSet<Reference>) {
         // On the heap: calls of the SDK are large, and every login of every check holds this future.
-        let found = Box::pin(sources::fetch(&self.environment, &self.base, &self.aws, batch)).await;
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let found = Box::pin(sources::fetch(&self.environment, &self.base, (&self.aws, &place), batch)).await;
         let mut entries = self.entries();
         for (reference, found) in found {
             let entry = entries.entry(reference).or_default();

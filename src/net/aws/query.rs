@@ -110,7 +110,8 @@ impl Aws {
     ) -> Result<Reply, Problem> {
         let now = system_time();
         let signer = self.signer(place, now).await?;
-        let url = self.url(call.service, call.service_id, &signer)?;
+        let endpoint = self.endpoint(place, call.service_id).await?;
+        let url = url(call.service, endpoint, &signer)?;
         let headers = signed(&signer, call.service, &url, headers, body.as_bytes(), now)?;
         let mut client = Client::new(&url, None);
         let result = client.post(url.path(), &headers, body, deadline).await;
@@ -124,17 +125,16 @@ impl Aws {
         self.calls.count(call.service, call.operation, counted);
         result.map_err(|problem| Problem { what: format!("{}: {}", call.what(), problem.what), ..problem })
     }
+}
 
-    fn url(&self, service: &str, service_id: &str, signer: &Signer) -> Result<Url, Problem> {
-        let end = if signer.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        // The one whose address is not its name in signatures.
-        let host = if service == "memorydb" { "memory-db" } else { service };
-        let text =
-            self.endpoint(service_id).unwrap_or_else(|| format!("https://{host}.{}.{end}", signer.region));
-        text.parse().map_err(|why: String| {
-            Problem::new(Reason::Aws, format!("the endpoint of {service} cannot be used")).because(why)
-        })
-    }
+fn url(service: &str, endpoint: Option<String>, signer: &Signer) -> Result<Url, Problem> {
+    let end = if signer.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    // The one whose address is not its name in signatures.
+    let host = if service == "memorydb" { "memory-db" } else { service };
+    let text = endpoint.unwrap_or_else(|| format!("https://{host}.{}.{end}", signer.region));
+    text.parse().map_err(|why: String| {
+        Problem::new(Reason::Aws, format!("the endpoint of {service} cannot be used")).because(why)
+    })
 }
 
 /// A call by its names.
