@@ -31,16 +31,8 @@ impl Cloud {
     }
 
     /// Lets a command meet it.
-    pub(crate) fn reach(&self, command: &mut Command) {
-        for (name, value) in [
-            ("AWS_ENDPOINT_URL", self.recorder.url().as_str()),
-            ("AWS_REGION", REGION),
-            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
-            ("AWS_SECRET_ACCESS_KEY", "canary-secret-key"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-        ] {
-            command.env(name, value);
-        }
+    fn reach(&self, command: &mut Command) {
+        reach(&self.recorder, command);
     }
 
     pub(crate) fn serve(&self, name: &str, config: &str) -> Program {
@@ -55,6 +47,19 @@ impl Cloud {
                 answer["QueryExecution"]["Statistics"]["DataScannedInBytes"] = 1_000_000_000_u64.into();
             }),
         );
+    }
+}
+
+/// Lets a command take this for AWS.
+pub(crate) fn reach(recorder: &Recorder, command: &mut Command) {
+    for (name, value) in [
+        ("AWS_ENDPOINT_URL", recorder.url().as_str()),
+        ("AWS_REGION", REGION),
+        ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+        ("AWS_SECRET_ACCESS_KEY", "canary-secret-key"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ] {
+        command.env(name, value);
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn is_shared(reference: &Reference) -> bool {
 }
 
 /// Reads what this machine has: a variable or a file. `None`: AWS keeps it.
-pub(in crate::config) fn read_here(
+pub(crate) fn read_here(
     environment: &Environment,
     base: &Path,
     reference: &Reference,
