@@ -36,8 +36,8 @@ def rows(world):
     for level in ("day", "hours", "yesterday"):
         yield f"bundled without level: {level}", rule.rule(x, calendar, levels=[n for n in ("day", "hours", "yesterday") if n != level])["alert"]
     yield "bundled, guard only, no noise", rule.rule(x, calendar, noises=0.0)["alert"]
-    for tier in ("quick", "sharp", "pair", "triple"):
-        yield f"bundled without {tier}", rule.rule(x, calendar, tiers=[n for n in ("quick", "sharp", "pair", "triple") if n != tier])["alert"]
+    for tier in ("quick", "sharp", "sum"):
+        yield f"bundled without {tier}", rule.rule(x, calendar, tiers=[n for n in ("quick", "sharp", "sum") if n != tier])["alert"]
     yield "bundled, 25% on all days but holidays", rule.rule(x, guard=rule.guards(calendar, 0.25))["alert"]
 
 
