@@ -21,8 +21,8 @@ def draw(path, title, x, r, span, calendar=None):
     hours = np.arange(*span)
     days = (hours - hours[0]) / 24
     expected, guard = r["expected"][hours], r["guard"][hours]
-    # What a value must fall below for the pair: both the guard and twice the noise.
-    by_noise = np.maximum(np.sqrt(expected + 0.375) - rule.PAIR * r["noise"][hours] / 2, 0) ** 2 - 0.375
+    # What two equal values must fall below: both the guard and half of the noises that they need together.
+    by_noise = np.maximum(np.sqrt(expected + 0.375) - rule.SUM / 2 * r["noise"][hours] / 2, 0) ** 2 - 0.375
     limit = np.maximum(np.minimum((1 - guard) * expected, by_noise), 0)
     figure, axes = plt.subplots(figsize=(9, 3.4), dpi=110)
     axes.fill_between(days, limit, expected, step="post", color=GREY, alpha=0.25, lw=0, label="from expected down to the limit of two values")

@@ -11,6 +11,7 @@ import score
 import worlds
 
 OTHER = range(10, 14)  # seeds of `first` that nothing was tuned on
+NEW = {"first": range(30, 42), "second": range(30, 38)}  # seeds that the last change was tuned on
 SEEDS = {"first": range(4), "second": range(3), "third": range(4)}
 
 
@@ -36,8 +37,8 @@ def rows(world):
     for level in ("day", "hours", "yesterday"):
         yield f"bundled without level: {level}", rule.rule(x, calendar, levels=[n for n in ("day", "hours", "yesterday") if n != level])["alert"]
     yield "bundled, guard only, no noise", rule.rule(x, calendar, noises=0.0)["alert"]
-    for tier in ("quick", "sharp", "pair", "triple"):
-        yield f"bundled without {tier}", rule.rule(x, calendar, tiers=[n for n in ("quick", "sharp", "pair", "triple") if n != tier])["alert"]
+    for tier in ("quick", "sharp", "sum"):
+        yield f"bundled without {tier}", rule.rule(x, calendar, tiers=[n for n in ("quick", "sharp", "sum") if n != tier])["alert"]
     yield "bundled, 25% on all days but holidays", rule.rule(x, guard=rule.guards(calendar, 0.25))["alert"]
 
 
@@ -47,6 +48,9 @@ if __name__ == "__main__":
         print(f"\n{name}: {len(world['x'])} series, {world['x'].shape[1] // 168} weeks, the first four not scored")
         for what, alert in rows(world):
             print(score.line(what, score.score(world, alert)), flush=True)
+        if name in NEW:
+            world = worlds.join([getattr(worlds, name)(seed) for seed in NEW[name]])
+            print(score.line("new seeds: bundled, with a calendar", score.score(world, rule.rule(world["x"], world["calendar"])["alert"])), flush=True)
         if name == "first":
             world = worlds.join([worlds.first(seed) for seed in OTHER])
             print(score.line("other seeds: bundled, with a calendar", score.score(world, rule.rule(world["x"], world["calendar"])["alert"])), flush=True)

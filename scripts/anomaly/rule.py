@@ -4,9 +4,9 @@ Values are countries x hours; nan is a missing sample. Names and limits are thos
 """
 import numpy as np
 
-QUICK, QUICK_DEPTH = 4.5, 0.4      # one sample: so many times the usual deviation, and so far below what is expected
+QUICK, QUICK_DEPTH = 4, 0.35       # one sample: so many times the usual deviation, and so far below what is expected
 SHARP, SHARP_DEPTH = 10, 0.25      # or less far, and more unusual
-PAIR, TRIPLE = 2, 1.5              # two samples, three samples, each below the guard
+SUM, SUM_SAMPLES = 5.2, 4          # two to four samples, each below the guard, are so unusual together
 GUARD, GUARD_HOLIDAY, GUARD_BLIND = 0.15, 0.5, 0.2  # by calendar an ordinary day, a holiday, and where there is no calendar
 LEVEL_DOWN, LEVEL_UP = -0.5, 0.35  # how far the level of today may differ from that of the past weeks, as a logarithm
 YESTERDAY_DOWN = -0.8              # the same for what was so at this hour yesterday
@@ -56,7 +56,7 @@ def deviation(x, expected):
     return 2 * (np.sqrt(x + 0.375) - np.sqrt(expected + 0.375))
 
 
-def rule(x, calendar=None, guard=None, steps=1, levels=("day", "hours", "yesterday"), tiers=("quick", "sharp", "pair", "triple"), noises=1.0):
+def rule(x, calendar=None, guard=None, steps=1, levels=("day", "hours", "yesterday"), tiers=("quick", "sharp", "sum"), noises=1.0):
     """The bundled rule. `calendar` is True on holidays; without one the guard is wider. `steps` samples are an hour.
     `levels`, `tiers` and `noises` leave parts of it out, to see what they are good for."""
     # From `offset Nh` back over a range that ends 2 minutes before a half hour, as the file has them.
@@ -77,12 +77,11 @@ def rule(x, calendar=None, guard=None, steps=1, levels=("day", "hours", "yesterd
         below = 1 - x / expected
         wanted = noises * noise
         # Guard and noise of now, values of now and of the hours before.
-        lasting = lambda k, n: np.logical_and.reduce([(before(below, h) >= guard) & (before(apart, h) >= k * wanted) for h in range(n)])
+        lasting = lambda n: np.logical_and.reduce([before(below, h) >= guard for h in range(n)]) & (sum(before(apart, h) for h in range(n)) >= SUM * wanted)
         ways = {
             "quick": lambda: (below >= QUICK_DEPTH) & (apart >= QUICK * wanted),
             "sharp": lambda: (below >= SHARP_DEPTH) & (apart >= SHARP * wanted),
-            "pair": lambda: lasting(PAIR, 2),
-            "triple": lambda: lasting(TRIPLE, 3),
+            "sum": lambda: np.logical_or.reduce([lasting(n) for n in range(2, SUM_SAMPLES + 1)]),
         }
         starts = (below >= guard) & np.logical_or.reduce([ways[name]() for name in tiers])
         missing = 1 - x / (usual * np.exp(day))
@@ -140,8 +139,8 @@ def knowing(world, guard):
     with np.errstate(invalid="ignore", divide="ignore"):
         truth, x = world["truth"], world["x"]
         below, apart = 1 - x / truth, -deviation(x, truth)
-        held = lambda k, n: both((below >= guard) & (apart >= k), n)
-        return (below >= guard) & ((below >= QUICK_DEPTH) & (apart >= QUICK) | (below >= SHARP_DEPTH) & (apart >= SHARP) | held(PAIR, 2) | held(TRIPLE, 3))
+        lasting = np.logical_or.reduce([both(below >= guard, n) & (sum(ago(apart, h) if h else apart for h in range(n)) >= SUM) for n in range(2, SUM_SAMPLES + 1)])
+        return (below >= guard) & ((below >= QUICK_DEPTH) & (apart >= QUICK) | (below >= SHARP_DEPTH) & (apart >= SHARP) | lasting)
 
 
 def two_seasons(x, tiers=((5, 0.5, 1), (2, 0.25, 2))):

@@ -2,7 +2,7 @@
 
 Three worlds that share no code but the bookkeeping. The rule was made on `first`. `second` was kept aside for it, showed that its first form
 took a holiday for an outage wherever a holiday is like a Sunday, and has been a world to tune on since. `third` was kept aside for the
-form that is bundled: no limit was chosen on it. A world is a dictionary:
+form that is bundled: no limit was searched on it (docs/anomaly.md says how often it was looked at). A world is a dictionary:
   x         values, countries x hours; nan where a sample is missing. The value of hour h covers (h, h+1] and is known at its end
   calendar  True in the hours of a day that the configuration knows as a holiday of that country
   odd       True in the hours of any holiday or bad day, known or not (only to sort false alerts)
