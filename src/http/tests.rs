@@ -274,7 +274,9 @@ async fn other_paths_and_methods_are_refused_without_an_echo() {
     ] {
         let got = stage.ask(request, &["X-Script: <script>"]).await;
         assert_eq!((got.status, got.header("allow")), (status, allow), "{request}");
-        assert!(!got.head.contains("cript") && !got.text().contains("cript"), "{request}: {got:?}");
+        // The policy has the word by itself.
+        let head = got.head.replace(POLICY, "");
+        assert!(!head.contains("cript") && !got.text().contains("cript"), "{request}: {got:?}");
     }
     let page = stage.ask("GET /?long", &["Accept-Encoding: gzip"]).await;
     assert_eq!(page.header("content-encoding"), Some("gzip"));
