@@ -96,7 +96,7 @@ fn a_password_is_read_with_the_role_of_secrets_and_a_reload_takes_another_role()
     };
     let first = config(&format!("assume_role: '{ROLE}'"));
     let program = Program::start_as("references-role", &first, &["--web.enable-lifecycle"], |command, _| {
-        reach(&recorder, command)
+        reach(&recorder, command);
     });
     program.wait_for("datapulse_check_up", &[("check", "one")], |up| up == 1.0);
     let last = || {
