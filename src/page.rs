@@ -60,10 +60,12 @@ impl Sources {
 }
 
 impl Scene {
-    /// What fires, the worst first: as Alertmanager told it, else as Prometheus says it; nothing when neither is configured.
+    /// What fires, the worst first: as Alertmanager told it, else as Prometheus says it; nothing when nobody knows.
     fn open(&self) -> Option<&[Open]> {
         let told = self.told.as_ref().map(|told| &*told.open);
-        told.or_else(|| self.said.as_ref().map(|said| said.firing.as_slice()))
+        // A Prometheus that does not answer says nothing, and not that nothing fires.
+        let said = self.said.as_ref().filter(|said| said.problem.is_none());
+        told.or_else(|| said.map(|said| said.firing.as_slice()))
     }
 }
 

@@ -176,6 +176,9 @@ fn alerts(told: &Told, scene: &Scene) -> Fragment {
     if let Some((at, what)) = &told.problem {
         html.push_str(&format!("<p class=\"problem\">{} {}</p>\n", moment(*at, scene.time), escape(what)));
     }
+    if let Some(problem) = scene.said.as_ref().and_then(|said| said.problem.as_ref()) {
+        html.push_str(&format!("<p class=\"problem\">{}</p>\n", escape(problem)));
+    }
     html.push_str(&incidents(told.open.iter().take(MOST_INCIDENTS), scene.time));
     if told.open.len() > MOST_INCIDENTS {
         html.push_str(&format!("<p>and {} more</p>\n", told.firing + told.unknown - MOST_INCIDENTS));

@@ -182,6 +182,11 @@ fn what_prometheus_fires_and_expects_stands_on_the_page() {
     );
     let program = Program::start("expecting", &config, &[]);
     program.wait_for("device_connections", &[], |_| true);
+    let silent = eventually("that Prometheus does not answer is told", || {
+        Some(program.get("/")).filter(|page| page.contains("could not connect to"))
+    });
+    assert!(silent.contains("unknown"), "{silent}");
+    assert!(!program.get("/checks/devices").contains("Nothing fires"), "nobody knows what fires");
     // The recorded series have the names and labels of alerts/anomaly.yml; four weeks of history are too long for a test.
     let stage = stage("expecting-prometheus");
     let rules = stage.path().join("rules.yml");
