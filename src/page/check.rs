@@ -118,6 +118,7 @@ fn alerts(key: &Key, card: &Card, found: &[Sample<'_>], scene: &Scene) -> String
     };
     let fed: String = fed.iter().map(item).collect();
     let told = match (scene.open(), fires.is_empty()) {
+        (None, _) if scene.said.is_some() => "<p>Prometheus does not answer, so nobody knows what fires.</p>",
         (None, _) => {
             "<p>What fires is shown here with <code>page: {prometheus: ..}</code>, or with <code>alerts:</code> when Alertmanager sends to it.</p>"
         }
